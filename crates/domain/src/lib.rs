@@ -1,0 +1,12 @@
+//! The rules of Usher as plain functions over values.
+//!
+//! Deliberately absent: input and output, clocks, randomness, generated types, sea-orm, tokio.
+//! A rule is told the time and what is known, and says what happens.
+
+pub mod caller;
+pub mod email;
+pub mod id;
+pub mod secret;
+pub mod standing;
+pub mod text;
+pub mod time;
