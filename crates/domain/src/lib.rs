@@ -3,9 +3,15 @@
 //! Deliberately absent: input and output, clocks, randomness, generated types, sea-orm, tokio.
 //! A rule is told the time and what is known, and says what happens.
 
+pub mod account;
 pub mod caller;
 pub mod email;
+pub mod event;
 pub mod id;
+pub mod invitation;
+pub mod license;
+pub mod member;
+pub mod refusal;
 pub mod secret;
 pub mod standing;
 pub mod text;

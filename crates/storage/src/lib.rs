@@ -1,1 +1,38 @@
+//! Accounts, members, invitations, licences and events, on SQLite or PostgreSQL through sea-orm.
+//!
+//! [`Store`] is a pool; [`Tx`] a transaction, the only thing that queries run on. Each file adds an
+//! `impl Tx` block for one noun, named noun first: `member_fetch` by id, `member_find_by_email` by
+//! another key, `member_insert`, `member_update`, `member_list`. Finding gives an `Option`: not
+//! found is not an error of storage. Every finder of something that belongs to an account takes the
+//! account first.
+//!
+//! Deliberately absent: rules (they are in `usher-domain`), clocks (times come as arguments), and
+//! sea-orm types in any public signature.
 
+mod account;
+mod convert;
+mod entity;
+mod error;
+mod event;
+mod invitation;
+mod member;
+mod migration;
+mod outbox;
+mod request;
+mod role_model;
+mod standing;
+mod store;
+mod user;
+
+pub use error::Error;
+pub use event::{EventFilter, EventRow, NewEvent};
+pub use invitation::InvitationFilter;
+pub use member::{MemberCounts, MemberFilter, SeatFilter};
+pub use outbox::{Mail, MailKind, MailResult};
+pub use request::RequestKey;
+pub use standing::StandingFacts;
+pub use store::{ConnectOptions, Engine, Store, Tx};
+pub use user::{Identity, TokenPurpose, User};
+
+/// The largest page that a list returns.
+pub const PAGE_SIZE_MAX: u32 = 500;

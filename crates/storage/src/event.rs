@@ -1,0 +1,166 @@
+//! The audit log: appended in the transaction of the change, chained within its stream.
+
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use usher_domain::event::{Event, Facts, Personal, Stream};
+use usher_domain::time::Time;
+
+use crate::convert::{from_json, json, time};
+use crate::entity::event;
+use crate::error::Error;
+use crate::store::Tx;
+
+/// An event with the part that can be erased.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEvent {
+    pub event: Event,
+    pub personal: Option<Personal>,
+}
+
+/// An event as it stands in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventRow {
+    pub event: Event,
+    /// `None` when there never was any, or the person was erased.
+    pub personal: Option<Personal>,
+    pub hash: String,
+}
+
+/// Which events a list shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EventFilter {
+    /// Not before.
+    pub start_time: Option<Time>,
+    /// Before.
+    pub end_time: Option<Time>,
+    pub actor_id: Option<String>,
+    /// A whole kind, or its part before the dot.
+    pub kinds: Vec<String>,
+    pub subject_id: Option<String>,
+}
+
+impl Tx {
+    /// Appends the events of one change after the hash `previous`, and returns the newest hash.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] when the stream already has the revision, which the account's lock rules
+    /// out.
+    pub async fn event_append(&self, previous: &str, events: &[NewEvent]) -> Result<String, Error> {
+        let mut hash = previous.to_owned();
+        let mut rows = Vec::with_capacity(events.len());
+        for NewEvent { event, personal } in events {
+            hash = event.hash(&hash);
+            let (stream_kind, stream_id) = stream_key(&event.stream);
+            rows.push(event::ActiveModel {
+                stream_kind: Set(stream_kind),
+                stream_id: Set(stream_id.to_owned()),
+                revision: Set(event.revision),
+                idx: Set(i64::from(event.index)),
+                time: Set(event.time.micros()),
+                kind: Set(event.kind.clone()),
+                caller: Set(event.caller.clone()),
+                actor_id: Set(event.actor_id.clone()),
+                subject_id: Set(event.subject_id.clone()),
+                request_id: Set(event.request_id.clone()),
+                note: Set(event.note.clone()),
+                before_facts: Set(json(&event.before)?),
+                after_facts: Set(json(&event.after)?),
+                personal: Set(personal.as_ref().map(json).transpose()?),
+                personal_commitment: Set(event.personal_commitment.clone()),
+                hash: Set(hash.clone()),
+            });
+        }
+        if !rows.is_empty() {
+            event::Entity::insert_many(rows).exec_without_returning(&self.inner).await?;
+        }
+        Ok(hash)
+    }
+
+    /// A page of a stream in its order, after the given (revision, index).
+    ///
+    /// # Errors
+    /// Those of the database; a row that does not parse.
+    pub async fn event_list(
+        &self,
+        stream: &Stream,
+        filter: &EventFilter,
+        after: Option<(i64, u32)>,
+        limit: u32,
+    ) -> Result<Vec<EventRow>, Error> {
+        use sea_orm::sea_query::{Condition, ExprTrait as _};
+        let (kind, id) = stream_key(stream);
+        let mut query = event::Entity::find()
+            .filter(event::Column::StreamKind.eq(kind))
+            .filter(event::Column::StreamId.eq(id));
+        if let Some(start) = filter.start_time {
+            query = query.filter(event::Column::Time.gte(start.micros()));
+        }
+        if let Some(end) = filter.end_time {
+            query = query.filter(event::Column::Time.lt(end.micros()));
+        }
+        if let Some(actor) = &filter.actor_id {
+            query = query.filter(event::Column::ActorId.eq(actor));
+        }
+        if let Some(subject) = &filter.subject_id {
+            query = query.filter(event::Column::SubjectId.eq(subject));
+        }
+        if !filter.kinds.is_empty() {
+            query = query.filter(filter.kinds.iter().fold(Condition::any(), |any, kind| {
+                let whole = event::Column::Kind.eq(kind);
+                if kind.contains('.') {
+                    any.add(whole)
+                } else {
+                    any.add(event::Column::Kind.starts_with(format!("{kind}.")))
+                }
+            }));
+        }
+        if let Some((revision, index)) = after {
+            let same = event::Column::Revision.eq(revision).and(event::Column::Idx.gt(index));
+            query = query.filter(Condition::any().add(event::Column::Revision.gt(revision)).add(same));
+        }
+        query
+            .order_by_asc(event::Column::Revision)
+            .order_by_asc(event::Column::Idx)
+            .limit(u64::from(limit))
+            .all(&self.inner)
+            .await?
+            .into_iter()
+            .map(from_row)
+            .collect()
+    }
+}
+
+fn stream_key(stream: &Stream) -> (i16, &str) {
+    match stream {
+        Stream::Account(id) => (0, id),
+        Stream::User(id) => (1, id),
+    }
+}
+
+fn from_row(row: event::Model) -> Result<EventRow, Error> {
+    let stream = match row.stream_kind {
+        0 => Stream::Account(row.stream_id),
+        1 => Stream::User(row.stream_id),
+        other => return Err(Error::corrupt("stream kind", other)),
+    };
+    let before: Facts = from_json("event", &row.before_facts)?;
+    let after: Facts = from_json("event", &row.after_facts)?;
+    Ok(EventRow {
+        event: Event {
+            stream,
+            revision: row.revision,
+            index: crate::convert::count(row.idx)?,
+            time: time(row.time),
+            kind: row.kind,
+            caller: row.caller,
+            actor_id: row.actor_id,
+            subject_id: row.subject_id,
+            request_id: row.request_id,
+            note: row.note,
+            before,
+            after,
+            personal_commitment: row.personal_commitment,
+        },
+        personal: row.personal.as_deref().map(|text| from_json("event", text)).transpose()?,
+        hash: row.hash,
+    })
+}

@@ -1,0 +1,319 @@
+//! Members: users in one account.
+
+use std::collections::HashMap;
+
+use sea_orm::sea_query::Condition;
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter, QueryOrder,
+    QuerySelect,
+};
+use usher_domain::email::EmailAddress;
+use usher_domain::id::{AccountId, UserId};
+use usher_domain::member::{Member, MemberIdentity, MemberState};
+use usher_domain::text::username_key;
+use usher_domain::time::Time;
+
+use crate::convert::{account_id, count, from_word, micros, time, time_opt, user_id, user_id_opt, word};
+use crate::entity::{identity, member, member_identity, user};
+use crate::error::Error;
+use crate::store::Tx;
+
+/// Which members a list shows. Empty lists ask for everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MemberFilter {
+    pub roles: Vec<String>,
+    pub states: Vec<MemberState>,
+    pub seats: Vec<SeatFilter>,
+    /// The normalised key of an address.
+    pub email_key: Option<String>,
+}
+
+/// What a member's seat is like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SeatFilter {
+    Held,
+    /// No seat, in one of these roles (those that would use one, or those that would not).
+    NotHeldIn(Vec<String>),
+}
+
+/// How many members there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemberCounts {
+    pub total: u32,
+}
+
+impl Tx {
+    /// # Errors
+    /// Those of the database; a row that does not parse.
+    pub async fn member_fetch(&self, account: &AccountId, id: &UserId) -> Result<Option<Member>, Error> {
+        let row = of(account).filter(member::Column::UserId.eq(id.as_str())).one(&self.inner).await?;
+        Ok(self.members(row.into_iter().collect()).await?.pop())
+    }
+
+    /// Members whose contact address, or whose user's proven address, has this key.
+    ///
+    /// # Errors
+    /// Those of the database; a row that does not parse.
+    pub async fn member_find_by_email(&self, account: &AccountId, key: &str) -> Result<Vec<Member>, Error> {
+        let proven = user::Entity::find_by_email_key(key).one(&self.inner).await?;
+        let mut either = Condition::any().add(member::Column::EmailKey.eq(key));
+        if let Some(user) = &proven {
+            either = either.add(member::Column::UserId.eq(&user.id));
+        }
+        let rows = of(account).filter(either).order_by_asc(member::Column::UserId).all(&self.inner).await?;
+        self.members(rows).await
+    }
+
+    /// # Errors
+    /// [`Error::Exists`] when the user is a member already.
+    pub async fn member_insert(&self, member: &Member, event_kind: &str) -> Result<(), Error> {
+        let row = member::ActiveModel {
+            account_id: Set(member.account_id.to_string()),
+            user_id: Set(member.user_id.to_string()),
+            join_time: Set(member.join_time.micros()),
+            invited_by: Set(member.invited_by.as_ref().map(ToString::to_string)),
+            changed_time: Set(member.join_time.micros()),
+            changed_event: Set(event_kind.to_owned()),
+            ..changing(member)
+        };
+        member::Entity::insert(row).exec_without_returning(&self.inner).await?;
+        let links: Vec<_> = member.identities.iter().map(|given| link(member, given)).collect();
+        if !links.is_empty() {
+            member_identity::Entity::insert_many(links).exec_without_returning(&self.inner).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes what can change of a member: contact, role, state, seat, sign-in times.
+    ///
+    /// # Errors
+    /// Those of the database; when the member is not there.
+    pub async fn member_update(&self, member: &Member, changed: Option<(Time, &str)>) -> Result<(), Error> {
+        let mut row = changing(member);
+        if let Some((now, event_kind)) = changed {
+            row.changed_time = Set(now.micros());
+            row.changed_event = Set(event_kind.to_owned());
+        }
+        let done = member::Entity::update_many()
+            .set(row)
+            .filter(member::Column::AccountId.eq(member.account_id.as_str()))
+            .filter(member::Column::UserId.eq(member.user_id.as_str()))
+            .exec(&self.inner)
+            .await?;
+        if done.rows_affected == 1 { Ok(()) } else { Err(Error::corrupt("member", &member.user_id)) }
+    }
+
+    /// # Errors
+    /// Those of the database.
+    pub async fn member_delete(&self, account: &AccountId, id: &UserId) -> Result<(), Error> {
+        member_identity::Entity::delete_many()
+            .filter(member_identity::Column::AccountId.eq(account.as_str()))
+            .filter(member_identity::Column::UserId.eq(id.as_str()))
+            .exec(&self.inner)
+            .await?;
+        member::Entity::delete_many()
+            .filter(member::Column::AccountId.eq(account.as_str()))
+            .filter(member::Column::UserId.eq(id.as_str()))
+            .exec(&self.inner)
+            .await?;
+        Ok(())
+    }
+
+    /// How many hold the role: active and, where it uses a seat, seated. Exact under the lock.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn member_count_holders(
+        &self,
+        account: &AccountId,
+        role: &str,
+        uses_seat: bool,
+    ) -> Result<u32, Error> {
+        let mut query = of(account)
+            .filter(member::Column::Role.eq(role))
+            .filter(member::Column::State.eq(word(MemberState::Active)));
+        if uses_seat {
+            query = query.filter(member::Column::Seat.eq(true));
+        }
+        count(i64::try_from(query.count(&self.inner).await?).unwrap_or(i64::MAX))
+    }
+
+    /// A page of members in the order of (address, user id), after the given place; and how many
+    /// the filter finds in all.
+    ///
+    /// # Errors
+    /// Those of the database; a row that does not parse.
+    pub async fn member_list(
+        &self,
+        account: &AccountId,
+        filter: &MemberFilter,
+        after: Option<&(String, String)>,
+        limit: u32,
+    ) -> Result<(Vec<Member>, u32), Error> {
+        let mut query = of(account);
+        if !filter.roles.is_empty() {
+            query = query.filter(member::Column::Role.is_in(&filter.roles));
+        }
+        if !filter.states.is_empty() {
+            query = query.filter(member::Column::State.is_in(filter.states.iter().map(|state| word(*state))));
+        }
+        if let Some(key) = &filter.email_key {
+            let proven = user::Entity::find_by_email_key(key).one(&self.inner).await?;
+            let mut either = Condition::any().add(member::Column::EmailKey.eq(key));
+            if let Some(user) = proven {
+                either = either.add(member::Column::UserId.eq(user.id));
+            }
+            query = query.filter(either);
+        }
+        if !filter.seats.is_empty() {
+            query = query.filter(filter.seats.iter().fold(Condition::any(), |any, seat| match seat {
+                SeatFilter::Held => any.add(member::Column::Seat.eq(true)),
+                SeatFilter::NotHeldIn(roles) => {
+                    any.add(member::Column::Seat.eq(false).and(member::Column::Role.is_in(roles)))
+                }
+            }));
+        }
+        let total = query.clone().count(&self.inner).await?;
+        if let Some((email_key, id)) = after {
+            let same = member::Column::EmailKey.eq(email_key).and(member::Column::UserId.gt(id));
+            query = query.filter(Condition::any().add(member::Column::EmailKey.gt(email_key)).add(same));
+        }
+        let rows = query
+            .order_by_asc(member::Column::EmailKey)
+            .order_by_asc(member::Column::UserId)
+            .limit(u64::from(limit))
+            .all(&self.inner)
+            .await?;
+        Ok((self.members(rows).await?, count(i64::try_from(total).unwrap_or(i64::MAX))?))
+    }
+
+    /// The accounts that the user is a member of, by id.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn member_accounts(&self, id: &UserId) -> Result<Vec<AccountId>, Error> {
+        let ids: Vec<String> = member::Entity::find()
+            .filter(member::Column::UserId.eq(id.as_str()))
+            .select_only()
+            .column(member::Column::AccountId)
+            .order_by_asc(member::Column::AccountId)
+            .into_tuple()
+            .all(&self.inner)
+            .await?;
+        ids.iter().map(|id| account_id(id)).collect()
+    }
+
+    /// The models and roles that members have, for a server to see whether its files know them.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn member_roles_in_use(&self) -> Result<Vec<(String, String)>, Error> {
+        use sea_orm::{FromQueryResult, Statement};
+        #[derive(FromQueryResult)]
+        struct Row {
+            model: String,
+            role: String,
+        }
+        let sql = "SELECT DISTINCT a.model AS model, m.role AS role FROM member m JOIN account a ON a.id = m.account_id";
+        let backend = sea_orm::ConnectionTrait::get_database_backend(&self.inner);
+        let rows = Row::find_by_statement(Statement::from_string(backend, sql)).all(&self.inner).await?;
+        Ok(rows.into_iter().map(|row| (row.model, row.role)).collect())
+    }
+
+    async fn members(&self, rows: Vec<member::Model>) -> Result<Vec<Member>, Error> {
+        let Some(account) = rows.first().map(|row| row.account_id.clone()) else { return Ok(Vec::new()) };
+        let ids: Vec<&str> = rows.iter().map(|row| row.user_id.as_str()).collect();
+        let mut given: HashMap<String, Vec<MemberIdentity>> = HashMap::new();
+        let links = member_identity::Entity::find()
+            .filter(member_identity::Column::AccountId.eq(&account))
+            .filter(member_identity::Column::UserId.is_in(ids.iter().copied()))
+            .all(&self.inner)
+            .await?;
+        if !links.is_empty() {
+            let identities = identity::Entity::find()
+                .filter(identity::Column::UserId.is_in(ids.iter().copied()))
+                .all(&self.inner)
+                .await?;
+            for link in links {
+                let of_link =
+                    |i: &&identity::Model| i.issuer == link.issuer && i.username_key == link.username_key;
+                if let Some(found) = identities.iter().find(of_link) {
+                    given.entry(link.user_id).or_default().push(MemberIdentity {
+                        issuer: found.issuer.clone(),
+                        username: found.username.clone(),
+                        bound: found.subject.is_some(),
+                    });
+                }
+            }
+        }
+        let proven: HashMap<String, Option<String>> = user::Entity::find()
+            .filter(user::Column::Id.is_in(ids.iter().copied()))
+            .select_only()
+            .column(user::Column::Id)
+            .column(user::Column::EmailKey)
+            .into_tuple::<(String, Option<String>)>()
+            .all(&self.inner)
+            .await?
+            .into_iter()
+            .collect();
+        rows.into_iter()
+            .map(|row| {
+                let identities = given.remove(&row.user_id).unwrap_or_default();
+                let verified =
+                    proven.get(&row.user_id).is_some_and(|key| key.as_deref() == Some(&row.email_key));
+                from_row(row, identities, verified)
+            })
+            .collect()
+    }
+}
+
+fn of(account: &AccountId) -> sea_orm::Select<member::Entity> {
+    member::Entity::find().filter(member::Column::AccountId.eq(account.as_str()))
+}
+
+fn link(member: &Member, given: &MemberIdentity) -> member_identity::ActiveModel {
+    member_identity::ActiveModel {
+        account_id: Set(member.account_id.to_string()),
+        user_id: Set(member.user_id.to_string()),
+        issuer: Set(given.issuer.clone()),
+        username_key: Set(username_key(&given.username)),
+    }
+}
+
+fn changing(member: &Member) -> member::ActiveModel {
+    member::ActiveModel {
+        email: Set(member.email.clone()),
+        email_key: Set(EmailAddress::parse(&member.email).map_or_else(|_| String::new(), |email| email.key())),
+        display_name: Set(member.display_name.clone()),
+        role: Set(member.role.clone()),
+        state: Set(word(member.state)),
+        seat: Set(member.seat),
+        suspend_time: Set(micros(member.suspend_time)),
+        first_sign_in_time: Set(micros(member.first_sign_in_time)),
+        last_sign_in_time: Set(micros(member.last_sign_in_time)),
+        ..Default::default()
+    }
+}
+
+fn from_row(
+    row: member::Model,
+    identities: Vec<MemberIdentity>,
+    email_verified: bool,
+) -> Result<Member, Error> {
+    Ok(Member {
+        account_id: account_id(&row.account_id)?,
+        user_id: user_id(&row.user_id)?,
+        email: row.email,
+        email_verified,
+        display_name: row.display_name,
+        role: row.role,
+        state: from_word("member state", &row.state)?,
+        seat: row.seat,
+        identities,
+        join_time: time(row.join_time),
+        suspend_time: time_opt(row.suspend_time),
+        first_sign_in_time: time_opt(row.first_sign_in_time),
+        last_sign_in_time: time_opt(row.last_sign_in_time),
+        invited_by: user_id_opt(row.invited_by.as_deref())?,
+    })
+}

@@ -1,0 +1,95 @@
+//! The schema's history, and bringing a database up to it.
+//!
+//! New steps are added below [`Migrator`]; a step that was ever released is never changed. Expand
+//! first (add a nullable column or a table), contract one release later, so that two versions can
+//! run beside each other.
+
+mod m0001_initial;
+
+use sea_orm::{ConnectionTrait, DatabaseConnection, Statement, TransactionTrait};
+use sea_orm_migration::prelude::*;
+
+use crate::error::Error;
+use crate::store::Engine;
+
+/// Any number that nobody else uses: the key of the lock that migrators hold.
+const ADVISORY_LOCK: i64 = 0x5553_4845_524d_4947;
+
+struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m0001_initial::Migration)]
+    }
+}
+
+/// sea-orm does not keep a second migrator out, so on PostgreSQL an advisory lock does, held by a
+/// transaction of its own (a session lock would not pass PgBouncer); SQLite has one process.
+pub(crate) async fn up(connection: &DatabaseConnection, engine: Engine) -> Result<(), Error> {
+    let guard = match engine {
+        Engine::Postgres => {
+            let guard = connection.begin().await?;
+            for sql in [
+                "SET LOCAL lock_timeout = '120s'",
+                "SET LOCAL statement_timeout = '130s'",
+                "SET LOCAL idle_in_transaction_session_timeout = '300s'",
+            ] {
+                guard.execute_unprepared(sql).await?;
+            }
+            let lock = format!("SELECT pg_advisory_xact_lock({ADVISORY_LOCK})");
+            guard.execute_unprepared(&lock).await?;
+            Some(guard)
+        }
+        Engine::Sqlite => None,
+    };
+    let known = known(connection).await?;
+    if !known.is_empty() {
+        Migrator::up(connection, None).await.map_err(|e| Error::Schema(format!("cannot migrate: {e}")))?;
+    }
+    if let Some(guard) = guard {
+        guard.commit().await?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn pending(connection: &DatabaseConnection) -> Result<Vec<String>, Error> {
+    known(connection).await
+}
+
+/// The steps not applied yet, by name.
+async fn known(connection: &DatabaseConnection) -> Result<Vec<String>, Error> {
+    let names: Vec<String> = Migrator::migrations().iter().map(|m| m.name().to_owned()).collect();
+    let applied = applied(connection).await?;
+    if let Some(newer) = applied.iter().find(|name| !names.contains(name)) {
+        return Err(Error::Schema(format!(
+            "the database was migrated by a newer usher (it has `{newer}`); run that version, or restore a backup"
+        )));
+    }
+    Ok(names.into_iter().filter(|name| !applied.contains(name)).collect())
+}
+
+async fn applied(connection: &DatabaseConnection) -> Result<Vec<String>, Error> {
+    let backend = connection.get_database_backend();
+    let exists = match backend {
+        sea_orm::DbBackend::Sqlite => "SELECT 1 AS one FROM sqlite_master WHERE name = 'seaql_migrations'",
+        _ => {
+            "SELECT 1 AS one FROM pg_tables WHERE tablename = 'seaql_migrations' AND schemaname = current_schema()"
+        }
+    };
+    let statement = |sql: &str| Statement::from_string(backend, sql.to_owned());
+    let unreadable = |e: DbErr| match Error::from(e) {
+        Error::Internal(message) => Error::Schema(format!(
+            "the database cannot be read: {message}; is it a usher database, and whole? restore a backup"
+        )),
+        other => other,
+    };
+    if connection.query_one_raw(statement(exists)).await.map_err(unreadable)?.is_none() {
+        return Ok(Vec::new());
+    }
+    let rows = connection
+        .query_all_raw(statement("SELECT version FROM seaql_migrations ORDER BY version"))
+        .await
+        .map_err(unreadable)?;
+    rows.iter().map(|row| row.try_get("", "version").map_err(Error::from)).collect()
+}

@@ -1,0 +1,112 @@
+//! Standings: what a check needs, read in one statement so that value and revision agree.
+
+use sea_orm::{FromQueryResult, Statement, Value};
+use usher_domain::id::{AccountId, UserId};
+use usher_domain::standing::{MemberRecord, StandingRecord};
+use usher_domain::time::Time;
+
+use crate::convert::{from_word, time, time_opt};
+use crate::error::Error;
+use crate::store::{Store, Tx};
+
+const STANDING: &str = "\
+SELECT a.revision, a.state, a.model, a.grace_end_time, a.over_limit_end_time, a.over_limit_clear_time, \
+a.expire_time, a.changed_time AS account_changed_time, a.changed_event AS account_changed_event, \
+m.state AS member_state, m.role, m.seat, m.changed_time AS member_changed_time, \
+m.changed_event AS member_changed_event \
+FROM account a LEFT JOIN member m ON m.account_id = a.id AND m.user_id = $2 WHERE a.id = $1";
+
+#[derive(FromQueryResult)]
+struct Row {
+    revision: i64,
+    state: String,
+    model: String,
+    expire_time: Option<i64>,
+    grace_end_time: Option<i64>,
+    over_limit_end_time: Option<i64>,
+    over_limit_clear_time: Option<i64>,
+    account_changed_time: i64,
+    account_changed_event: String,
+    member_state: Option<String>,
+    role: Option<String>,
+    seat: Option<bool>,
+    member_changed_time: Option<i64>,
+    member_changed_event: Option<String>,
+}
+
+/// A standing with what an explanation adds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StandingFacts {
+    pub record: StandingRecord,
+    pub expire_time: Option<Time>,
+    /// The last change that touched this standing, and the kind of its event.
+    pub changed_time: Time,
+    pub changed_event: String,
+}
+
+impl Store {
+    /// The standing of a subject (`None` is automation) in an account, at one revision; `None` when
+    /// there is no such account. One statement on a connection of the pool.
+    ///
+    /// # Errors
+    /// Those of the database; a row that does not parse.
+    pub async fn standing(
+        &self,
+        account: &AccountId,
+        subject: Option<&UserId>,
+    ) -> Result<Option<StandingFacts>, Error> {
+        let statement = statement(self.backend(), account, subject);
+        Row::find_by_statement(statement).one(self.connection()).await?.map(from_row).transpose()
+    }
+}
+
+impl Tx {
+    /// As [`Store::standing`], inside a transaction: the guard of a change reads what it locked.
+    ///
+    /// # Errors
+    /// Those of the database; a row that does not parse.
+    pub async fn standing(
+        &self,
+        account: &AccountId,
+        subject: Option<&UserId>,
+    ) -> Result<Option<StandingFacts>, Error> {
+        let backend = sea_orm::ConnectionTrait::get_database_backend(&self.inner);
+        let statement = statement(backend, account, subject);
+        Row::find_by_statement(statement).one(&self.inner).await?.map(from_row).transpose()
+    }
+}
+
+fn statement(backend: sea_orm::DbBackend, account: &AccountId, subject: Option<&UserId>) -> Statement {
+    // No id is empty, so automation finds no member.
+    let subject = subject.map_or("", UserId::as_str);
+    Statement::from_sql_and_values(backend, STANDING, [Value::from(account.as_str()), Value::from(subject)])
+}
+
+fn from_row(row: Row) -> Result<StandingFacts, Error> {
+    let member = match (row.member_state, row.role, row.seat) {
+        (Some(state), Some(role), Some(seat)) => {
+            Some(MemberRecord { state: from_word("member state", &state)?, role, seat })
+        }
+        _ => None,
+    };
+    let account = (row.account_changed_time, row.account_changed_event);
+    let of_member = row.member_changed_time.zip(row.member_changed_event);
+    let (changed_time, changed_event) = match of_member {
+        Some(of_member) if of_member.0 >= account.0 => of_member,
+        _ => account,
+    };
+    Ok(StandingFacts {
+        record: StandingRecord {
+            revision: row.revision,
+            account_state: from_word("account state", &row.state)?,
+            model: row.model,
+            lapse_time: time_opt(row.grace_end_time),
+            over_limit_end_time: time_opt(row.over_limit_end_time),
+            over_limit_clear_time: time_opt(row.over_limit_clear_time),
+            member,
+        },
+        expire_time: time_opt(row.expire_time),
+        changed_time: time(changed_time),
+        changed_event,
+    })
+}

@@ -1,0 +1,269 @@
+//! The pool, and transactions as closures: `Ok` commits, `Err` rolls back.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sea_orm::sqlx::{self, Connection as _};
+use sea_orm::{
+    AccessMode, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend,
+    IsolationLevel, SqliteTransactionMode, TransactionOptions, TransactionTrait,
+};
+use tokio::sync::Semaphore;
+
+use crate::error::Error;
+use crate::migration;
+
+/// How long a change waits for the account's row before it is told to try again.
+const LOCK_TIMEOUT_MS: &str = "2000";
+const STATEMENT_TIMEOUT_MS: &str = "3000";
+const IDLE_IN_TRANSACTION_TIMEOUT_MS: &str = "5000";
+/// How long a returned connection may take to prove that it lives; see [`postgres`].
+const RETURN_TIMEOUT: Duration = Duration::from_secs(1);
+const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+/// Where the data is and how many connections may go there.
+#[derive(Clone)]
+pub struct ConnectOptions {
+    /// `sqlite:PATH` (the file is made if it is not there), `sqlite::memory:`, or
+    /// `postgres://USER:PASSWORD@HOST/DATABASE`.
+    pub url: String,
+    pub connections_max: u32,
+    /// How long to wait for a free connection.
+    pub acquire_timeout: Duration,
+}
+
+impl ConnectOptions {
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: url.into(), connections_max: 10, acquire_timeout: Duration::from_secs(2) }
+    }
+}
+
+/// A pool of connections to the one database. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    connection: DatabaseConnection,
+    engine: Engine,
+    /// SQLite has one writer at a time; waiting here is fair, waiting in SQLite is not.
+    write_turn: Option<Arc<Semaphore>>,
+    /// Held as long as the store lives: no second process may use the SQLite file, because caches
+    /// are kept right from inside this one.
+    _file_lock: Option<Arc<File>>,
+}
+
+impl Store {
+    /// Connects, without looking at the schema; see [`Store::migrate`] and [`Store::require_current`].
+    ///
+    /// # Errors
+    /// When the URL is of no known kind, the file is locked by another process or cannot be
+    /// written, or the server cannot be reached.
+    pub async fn connect(options: &ConnectOptions) -> Result<Self, Error> {
+        let url = options.url.as_str();
+        if url.starts_with("sqlite:") {
+            sqlite(options).await
+        } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            postgres(options).await
+        } else {
+            Err(Error::Schema(
+                "the database url must start with `sqlite:` or `postgres://`; set `database.url`".into(),
+            ))
+        }
+    }
+
+    pub fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    /// Brings the schema up to date, one process at a time.
+    ///
+    /// # Errors
+    /// When a migration fails, or the database was migrated by a newer program.
+    pub async fn migrate(&self) -> Result<(), Error> {
+        migration::up(&self.connection, self.engine).await
+    }
+
+    /// The names of migrations that are not applied yet.
+    ///
+    /// # Errors
+    /// When the database was migrated by a newer program or holds no readable schema.
+    pub async fn pending_migrations(&self) -> Result<Vec<String>, Error> {
+        migration::pending(&self.connection).await
+    }
+
+    /// Does the work in one transaction: `Ok` commits, `Err` rolls back, and so does dropping the
+    /// future. Lock the account first; a lost race is [`Error::Contention`] and is not retried here.
+    ///
+    /// # Errors
+    /// Those of the work, and the store's own. [`Error::CommitUnknown`] when the connection broke
+    /// while committing.
+    pub async fn write<T: Send, E: From<Error> + Send>(
+        &self,
+        work: impl AsyncFnOnce(&Tx) -> Result<T, E> + Send,
+    ) -> Result<T, E> {
+        let _turn = match &self.write_turn {
+            Some(turn) => {
+                Some(turn.clone().acquire_owned().await.map_err(|e| Error::Internal(e.to_string()))?)
+            }
+            None => None,
+        };
+        let tx = self.begin(true).await?;
+        let result = work(&tx).await?;
+        tx.inner.commit().await.map_err(|e| Error::CommitUnknown(e.to_string()))?;
+        Ok(result)
+    }
+
+    /// Reads from one snapshot.
+    ///
+    /// # Errors
+    /// Those of the work, and the store's own.
+    pub async fn read<T: Send, E: From<Error> + Send>(
+        &self,
+        work: impl AsyncFnOnce(&Tx) -> Result<T, E> + Send,
+    ) -> Result<T, E> {
+        let tx = self.begin(false).await?;
+        let result = work(&tx).await?;
+        tx.inner.commit().await.map_err(Error::from)?;
+        Ok(result)
+    }
+
+    async fn begin(&self, write: bool) -> Result<Tx, Error> {
+        // sea-orm warns when SQLite is told an isolation level, so each engine gets its own options.
+        let options = match (self.engine, write) {
+            (Engine::Sqlite, true) => TransactionOptions {
+                sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+                ..Default::default()
+            },
+            (Engine::Sqlite, false) | (Engine::Postgres, true) => TransactionOptions::default(),
+            (Engine::Postgres, false) => TransactionOptions {
+                isolation_level: Some(IsolationLevel::RepeatableRead),
+                access_mode: Some(AccessMode::ReadOnly),
+                ..Default::default()
+            },
+        };
+        let inner = self.connection.begin_with_options(options).await?;
+        Ok(Tx { inner, engine: self.engine })
+    }
+
+    pub(crate) fn connection(&self) -> &DatabaseConnection {
+        &self.connection
+    }
+
+    pub(crate) fn backend(&self) -> DbBackend {
+        self.connection.get_database_backend()
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.connection.ping().await.map_err(Error::from)
+    }
+
+    pub async fn close(self) {
+        // Nothing can be done about a connection that does not close; the process is ending.
+        let _ = self.connection.close().await;
+    }
+}
+
+/// One transaction. Queries are in the files of their nouns.
+pub struct Tx {
+    pub(crate) inner: DatabaseTransaction,
+    pub(crate) engine: Engine,
+}
+
+async fn sqlite(options: &ConnectOptions) -> Result<Store, Error> {
+    let memory = options.url.contains(":memory:");
+    let file_lock = if memory { None } else { Some(Arc::new(lock_file(&path_of(&options.url))?)) };
+    let mut connect = sea_orm::ConnectOptions::new(&options.url);
+    // An in-memory database lives in its one connection.
+    connect.max_connections(if memory { 1 } else { options.connections_max.min(4) });
+    connect.acquire_timeout(options.acquire_timeout.max(SQLITE_BUSY_TIMEOUT));
+    connect.idle_timeout(None).max_lifetime(None).sqlx_logging(false);
+    connect.map_sqlx_sqlite_opts(|sqlite| {
+        sqlite
+            .create_if_missing(true)
+            .foreign_keys(true)
+            .journal_mode(sqlx::sqlite::SqliteJournalMode::Wal)
+            // FULL: an acknowledged change survives the loss of power, not only of the process.
+            .synchronous(sqlx::sqlite::SqliteSynchronous::Full)
+            .busy_timeout(SQLITE_BUSY_TIMEOUT)
+    });
+    let connection = Database::connect(connect).await.map_err(|e| {
+        Error::Unavailable(format!("cannot open `{}`: {e}; is it a writable SQLite database?", options.url))
+    })?;
+    Ok(Store {
+        connection,
+        engine: Engine::Sqlite,
+        write_turn: Some(Arc::new(Semaphore::new(1))),
+        _file_lock: file_lock,
+    })
+}
+
+fn path_of(url: &str) -> PathBuf {
+    let path = url.trim_start_matches("sqlite:").trim_start_matches("//");
+    PathBuf::from(path.split('?').next().unwrap_or(path))
+}
+
+fn lock_file(database: &Path) -> Result<File, Error> {
+    let mut path = database.as_os_str().to_owned();
+    path.push(".lock");
+    let file =
+        File::options().create(true).write(true).truncate(false).open(&path).map_err(|e| {
+            Error::Unavailable(format!("cannot write `{}`: {e}", PathBuf::from(&path).display()))
+        })?;
+    file.try_lock().map_err(|e| match e {
+        std::fs::TryLockError::WouldBlock => Error::Unavailable(format!(
+            "another usher process uses `{}`; stop it, or use PostgreSQL to run several",
+            database.display()
+        )),
+        std::fs::TryLockError::Error(e) => {
+            Error::Unavailable(format!("cannot lock `{}`: {e}", PathBuf::from(&path).display()))
+        }
+    })?;
+    Ok(file)
+}
+
+async fn postgres(options: &ConnectOptions) -> Result<Store, Error> {
+    let mut connect = sea_orm::ConnectOptions::new(&options.url);
+    connect
+        .max_connections(options.connections_max)
+        .acquire_timeout(options.acquire_timeout)
+        .connect_timeout(options.acquire_timeout)
+        // The max-lifetime path closes gracefully and without a time limit.
+        .max_lifetime(None)
+        .sqlx_logging(false)
+        .set_application_name("usher");
+    connect.map_sqlx_postgres_opts(|postgres| {
+        postgres.options([
+            ("lock_timeout", LOCK_TIMEOUT_MS),
+            ("statement_timeout", STATEMENT_TIMEOUT_MS),
+            ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT_MS),
+        ])
+    });
+    // sqlx 0.9 returns a connection by a ping without a time limit and keeps the pool's permit
+    // meanwhile; a silent network would leak every permit for good (transact-rs/sqlx#4349). An
+    // error here closes the connection hard.
+    connect.map_sqlx_postgres_pool_opts(|pool| {
+        pool.after_release(|connection, _| {
+            Box::pin(async move {
+                match tokio::time::timeout(RETURN_TIMEOUT, connection.ping()).await {
+                    Ok(Ok(())) => Ok(true),
+                    Ok(Err(error)) => Err(error),
+                    Err(_) => Err(sqlx::Error::PoolTimedOut),
+                }
+            })
+        })
+    });
+    let connection = Database::connect(connect).await.map_err(|e| {
+        Error::Unavailable(format!("cannot connect to PostgreSQL: {e}; check `database.url`"))
+    })?;
+    Ok(Store { connection, engine: Engine::Postgres, write_turn: None, _file_lock: None })
+}

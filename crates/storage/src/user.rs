@@ -1,0 +1,278 @@
+//! Users: what was proven of a person, and nothing else.
+
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+use usher_domain::email::EmailAddress;
+use usher_domain::id::UserId;
+use usher_domain::secret::Secret;
+use usher_domain::text::username_key;
+use usher_domain::time::Time;
+
+use crate::convert::{micros, time, time_opt, user_id};
+use crate::entity::{identity, user, user_token};
+use crate::error::Error;
+use crate::store::Tx;
+
+/// A person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    pub id: UserId,
+    /// Proven by following a link that was mailed to it.
+    pub email: Option<EmailAddress>,
+    /// An argon2id hash in PHC form.
+    pub password_hash: Option<Secret<String>>,
+    pub create_time: Time,
+    pub erase_time: Option<Time>,
+    /// Counts the changes of the user, from 1; its stream of events follows it.
+    pub revision: i64,
+    pub event_hash: String,
+}
+
+/// A login at an OAuth provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    pub issuer: String,
+    pub username: String,
+    /// The provider's own id, bound at the first sign-in; from then on only it counts.
+    pub subject: Option<String>,
+    pub user_id: UserId,
+    pub create_time: Time,
+    pub bind_time: Option<Time>,
+}
+
+/// What a mailed token of a user is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenPurpose {
+    /// Sets a password; following it proves the address that it was mailed to.
+    SetPassword,
+    /// Makes the address that it was mailed to the user's.
+    ChangeEmail,
+}
+
+impl TokenPurpose {
+    fn word(self) -> &'static str {
+        match self {
+            Self::SetPassword => "set_password",
+            Self::ChangeEmail => "change_email",
+        }
+    }
+}
+
+impl user::Entity {
+    pub(crate) fn find_by_email_key(key: &str) -> sea_orm::Select<Self> {
+        use sea_orm::EntityTrait as _;
+        Self::find().filter(user::Column::EmailKey.eq(key))
+    }
+}
+
+impl Tx {
+    /// # Errors
+    /// Those of the database; a row that does not parse.
+    pub async fn user_fetch(&self, id: &UserId) -> Result<Option<User>, Error> {
+        user::Entity::find_by_id(id.as_str()).one(&self.inner).await?.map(from_row).transpose()
+    }
+
+    /// The user whose proven address this is.
+    ///
+    /// # Errors
+    /// Those of the database; a row that does not parse.
+    pub async fn user_find_by_email(&self, key: &str) -> Result<Option<User>, Error> {
+        user::Entity::find_by_email_key(key).one(&self.inner).await?.map(from_row).transpose()
+    }
+
+    /// # Errors
+    /// [`Error::Exists`] when the id or the address is taken.
+    pub async fn user_insert(&self, user: &User) -> Result<(), Error> {
+        let row = user::ActiveModel {
+            id: Set(user.id.to_string()),
+            create_time: Set(user.create_time.micros()),
+            ..changing(user)
+        };
+        user::Entity::insert(row).exec_without_returning(&self.inner).await?;
+        Ok(())
+    }
+
+    /// # Errors
+    /// [`Error::Exists`] when the address is somebody else's.
+    pub async fn user_update(&self, user: &User) -> Result<(), Error> {
+        user::Entity::update_many()
+            .set(changing(user))
+            .filter(user::Column::Id.eq(user.id.as_str()))
+            .exec(&self.inner)
+            .await?;
+        Ok(())
+    }
+
+    /// # Errors
+    /// Those of the database; a row that does not parse.
+    pub async fn identity_find_by_username(
+        &self,
+        issuer: &str,
+        username: &str,
+    ) -> Result<Option<Identity>, Error> {
+        let key = (issuer.to_owned(), username_key(username));
+        identity::Entity::find_by_id(key).one(&self.inner).await?.map(identity_from_row).transpose()
+    }
+
+    /// # Errors
+    /// Those of the database; a row that does not parse.
+    pub async fn identity_find_by_subject(
+        &self,
+        issuer: &str,
+        subject: &str,
+    ) -> Result<Option<Identity>, Error> {
+        identity::Entity::find()
+            .filter(identity::Column::Issuer.eq(issuer))
+            .filter(identity::Column::Subject.eq(subject))
+            .one(&self.inner)
+            .await?
+            .map(identity_from_row)
+            .transpose()
+    }
+
+    /// # Errors
+    /// Those of the database; a row that does not parse.
+    pub async fn identity_list(&self, user: &UserId) -> Result<Vec<Identity>, Error> {
+        identity::Entity::find()
+            .filter(identity::Column::UserId.eq(user.as_str()))
+            .order_by_asc(identity::Column::Issuer)
+            .order_by_asc(identity::Column::UsernameKey)
+            .all(&self.inner)
+            .await?
+            .into_iter()
+            .map(identity_from_row)
+            .collect()
+    }
+
+    /// # Errors
+    /// [`Error::Exists`] when the issuer's username or subject is taken.
+    pub async fn identity_insert(&self, identity: &Identity) -> Result<(), Error> {
+        let row = identity::ActiveModel {
+            issuer: Set(identity.issuer.clone()),
+            username_key: Set(username_key(&identity.username)),
+            username: Set(identity.username.clone()),
+            subject: Set(identity.subject.clone()),
+            user_id: Set(identity.user_id.to_string()),
+            create_time: Set(identity.create_time.micros()),
+            bind_time: Set(micros(identity.bind_time)),
+        };
+        identity::Entity::insert(row).exec_without_returning(&self.inner).await?;
+        Ok(())
+    }
+
+    /// Binds the issuer's subject to a username that has none yet; whether it did.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] when the subject is bound to another username.
+    pub async fn identity_bind(
+        &self,
+        issuer: &str,
+        username: &str,
+        subject: &str,
+        now: Time,
+    ) -> Result<bool, Error> {
+        let row = identity::ActiveModel {
+            subject: Set(Some(subject.to_owned())),
+            bind_time: Set(Some(now.micros())),
+            ..Default::default()
+        };
+        let done = identity::Entity::update_many()
+            .set(row)
+            .filter(identity::Column::Issuer.eq(issuer))
+            .filter(identity::Column::UsernameKey.eq(username_key(username)))
+            .filter(identity::Column::Subject.is_null())
+            .exec(&self.inner)
+            .await?;
+        Ok(done.rows_affected == 1)
+    }
+
+    /// Keeps the hash of a token that is about to be mailed.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn user_token_insert(
+        &self,
+        hash: &str,
+        user: &UserId,
+        purpose: TokenPurpose,
+        email: &str,
+        (now, expire_time): (Time, Time),
+    ) -> Result<(), Error> {
+        let row = user_token::ActiveModel {
+            hash: Set(hash.to_owned()),
+            user_id: Set(user.to_string()),
+            purpose: Set(purpose.word().to_owned()),
+            email: Set(email.to_owned()),
+            create_time: Set(now.micros()),
+            expire_time: Set(expire_time.micros()),
+        };
+        user_token::Entity::insert(row).exec_without_returning(&self.inner).await?;
+        Ok(())
+    }
+
+    /// Whose token it is, the address it was mailed to, and when it expires.
+    ///
+    /// # Errors
+    /// Those of the database; a row that does not parse.
+    pub async fn user_token_find(
+        &self,
+        hash: &str,
+        purpose: TokenPurpose,
+    ) -> Result<Option<(UserId, String, Time)>, Error> {
+        let row = user_token::Entity::find_by_id(hash)
+            .filter(user_token::Column::Purpose.eq(purpose.word()))
+            .one(&self.inner)
+            .await?;
+        row.map(|row| Ok((user_id(&row.user_id)?, row.email, time(row.expire_time)))).transpose()
+    }
+
+    /// Ends all tokens of a user for one purpose: the used one, and older ones with it.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn user_token_delete(&self, user: &UserId, purpose: TokenPurpose) -> Result<(), Error> {
+        user_token::Entity::delete_many()
+            .filter(user_token::Column::UserId.eq(user.as_str()))
+            .filter(user_token::Column::Purpose.eq(purpose.word()))
+            .exec(&self.inner)
+            .await?;
+        Ok(())
+    }
+}
+
+fn changing(user: &User) -> user::ActiveModel {
+    user::ActiveModel {
+        email: Set(user.email.as_ref().map(|email| email.as_str().to_owned())),
+        email_key: Set(user.email.as_ref().map(EmailAddress::key)),
+        password_hash: Set(user.password_hash.as_ref().map(|hash| hash.expose().clone())),
+        erase_time: Set(micros(user.erase_time)),
+        revision: Set(user.revision),
+        event_hash: Set(user.event_hash.clone()),
+        ..Default::default()
+    }
+}
+
+fn from_row(row: user::Model) -> Result<User, Error> {
+    let email = row
+        .email
+        .map(|text| EmailAddress::parse(&text).map_err(|_| Error::corrupt("email of user", &row.id)));
+    Ok(User {
+        id: user_id(&row.id)?,
+        email: email.transpose()?,
+        password_hash: row.password_hash.map(Secret::new),
+        create_time: time(row.create_time),
+        erase_time: time_opt(row.erase_time),
+        revision: row.revision,
+        event_hash: row.event_hash,
+    })
+}
+
+fn identity_from_row(row: identity::Model) -> Result<Identity, Error> {
+    Ok(Identity {
+        issuer: row.issuer,
+        username: row.username,
+        subject: row.subject,
+        user_id: user_id(&row.user_id)?,
+        create_time: time(row.create_time),
+        bind_time: time_opt(row.bind_time),
+    })
+}
