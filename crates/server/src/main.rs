@@ -1,1 +1,7 @@
-fn main() {}
+//! `usher`: the server and its tools.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    usher_server::cli::run()
+}

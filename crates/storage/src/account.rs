@@ -1,10 +1,7 @@
 //! Accounts, their rows' locks and their seat figures.
 
 use sea_orm::sea_query::Expr;
-use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter,
-    QuerySelect,
-};
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QuerySelect};
 use usher_domain::account::Account;
 use usher_domain::id::AccountId;
 use usher_domain::license::{License, Seats, Subscription, over_limit_clear_time};
@@ -62,6 +59,7 @@ impl Tx {
             close_time: Set(None),
             changed_time: Set(account.create_time.micros()),
             changed_event: Set(event_kind.to_owned()),
+            changed_revision: Set(account.revision),
         };
         account::Entity::insert(row).exec_without_returning(&self.inner).await?;
         Ok(())
@@ -105,6 +103,7 @@ impl Tx {
         if let Some(kind) = account_event {
             row.changed_time = Set(now.micros());
             row.changed_event = Set(kind.to_owned());
+            row.changed_revision = Set(account.revision);
         }
         let done = account::Entity::update_many()
             .set(row)

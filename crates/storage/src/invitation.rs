@@ -24,6 +24,7 @@ use crate::store::Tx;
 pub struct InvitationFilter {
     /// As judged by the clock: an unrevoked one past its time is `Expired`.
     pub states: Vec<InvitationState>,
+    pub roles: Vec<String>,
     pub email_key: Option<String>,
 }
 
@@ -92,7 +93,13 @@ impl Tx {
     /// # Errors
     /// [`Error::Exists`] when the address has a pending invitation in the account.
     pub async fn invitation_insert(&self, invitation: &Invitation) -> Result<(), Error> {
+        let status = &invitation.delivery_status;
         let row = invitation::ActiveModel {
+            delivery_state: Set(word(status.state)),
+            sends: Set(i64::from(status.sends)),
+            last_send_time: Set(micros(status.last_send_time)),
+            next_attempt_time: Set(micros(status.next_attempt_time)),
+            failure: Set(status.failure.clone()),
             id: Set(invitation.id.to_string()),
             account_id: Set(invitation.account_id.to_string()),
             email: Set(invitation.email.clone()),
@@ -126,6 +133,36 @@ impl Tx {
         if done.rows_affected == 1 { Ok(()) } else { Err(Error::corrupt("invitation", &invitation.id)) }
     }
 
+    /// Writes how far the mail of an invitation got; `sent` adds one to its sends.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn invitation_update_delivery(
+        &self,
+        account: &AccountId,
+        id: &InvitationId,
+        status: &DeliveryStatus,
+        sent: bool,
+    ) -> Result<(), Error> {
+        let mut row = invitation::ActiveModel {
+            delivery_state: Set(word(status.state)),
+            next_attempt_time: Set(micros(status.next_attempt_time)),
+            failure: Set(status.failure.clone()),
+            ..Default::default()
+        };
+        if sent {
+            row.last_send_time = Set(micros(status.last_send_time));
+        }
+        invitation::Entity::update_many()
+            .set(row)
+            .col_expr(invitation::Column::Sends, Expr::col(invitation::Column::Sends).add(i64::from(sent)))
+            .filter(invitation::Column::AccountId.eq(account.as_str()))
+            .filter(invitation::Column::Id.eq(id.as_str()))
+            .exec(&self.inner)
+            .await?;
+        Ok(())
+    }
+
     /// A page of invitations in the order of (address, id), and how many the filter finds in all.
     ///
     /// # Errors
@@ -143,6 +180,9 @@ impl Tx {
             query = query.filter(
                 filter.states.iter().fold(Condition::any(), |any, state| any.add(is_in(*state, now))),
             );
+        }
+        if !filter.roles.is_empty() {
+            query = query.filter(invitation::Column::Role.is_in(&filter.roles));
         }
         if let Some(key) = &filter.email_key {
             query = query.filter(invitation::Column::EmailKey.eq(key));
@@ -228,8 +268,8 @@ fn is_in(state: InvitationState, now: Time) -> Expr {
     }
 }
 
+/// How far the mail got is not in it: a worker writes that without the account's lock.
 fn changing(invitation: &Invitation) -> invitation::ActiveModel {
-    let status = &invitation.delivery_status;
     invitation::ActiveModel {
         display_name: Set(invitation.display_name.clone()),
         role: Set(invitation.role.clone()),
@@ -240,11 +280,6 @@ fn changing(invitation: &Invitation) -> invitation::ActiveModel {
         accept_time: Set(micros(invitation.accept_time)),
         revoke_time: Set(micros(invitation.revoke_time)),
         accepted_user_id: Set(invitation.accepted_user_id.as_ref().map(ToString::to_string)),
-        delivery_state: Set(word(status.state)),
-        sends: Set(i64::from(status.sends)),
-        last_send_time: Set(micros(status.last_send_time)),
-        next_attempt_time: Set(micros(status.next_attempt_time)),
-        failure: Set(status.failure.clone()),
         ..Default::default()
     }
 }

@@ -36,10 +36,12 @@ pub enum SeatFilter {
     NotHeldIn(Vec<String>),
 }
 
-/// How many members there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MemberCounts {
-    pub total: u32,
+/// The change that a member's row is of, for explaining a standing.
+#[derive(Debug, Clone, Copy)]
+pub struct Stamp<'a> {
+    pub time: Time,
+    pub event_kind: &'a str,
+    pub revision: i64,
 }
 
 impl Tx {
@@ -66,14 +68,15 @@ impl Tx {
 
     /// # Errors
     /// [`Error::Exists`] when the user is a member already.
-    pub async fn member_insert(&self, member: &Member, event_kind: &str) -> Result<(), Error> {
+    pub async fn member_insert(&self, member: &Member, stamp: Stamp<'_>) -> Result<(), Error> {
         let row = member::ActiveModel {
             account_id: Set(member.account_id.to_string()),
             user_id: Set(member.user_id.to_string()),
             join_time: Set(member.join_time.micros()),
             invited_by: Set(member.invited_by.as_ref().map(ToString::to_string)),
-            changed_time: Set(member.join_time.micros()),
-            changed_event: Set(event_kind.to_owned()),
+            changed_time: Set(stamp.time.micros()),
+            changed_event: Set(stamp.event_kind.to_owned()),
+            changed_revision: Set(stamp.revision),
             ..changing(member)
         };
         member::Entity::insert(row).exec_without_returning(&self.inner).await?;
@@ -88,11 +91,12 @@ impl Tx {
     ///
     /// # Errors
     /// Those of the database; when the member is not there.
-    pub async fn member_update(&self, member: &Member, changed: Option<(Time, &str)>) -> Result<(), Error> {
+    pub async fn member_update(&self, member: &Member, changed: Option<Stamp<'_>>) -> Result<(), Error> {
         let mut row = changing(member);
-        if let Some((now, event_kind)) = changed {
-            row.changed_time = Set(now.micros());
-            row.changed_event = Set(event_kind.to_owned());
+        if let Some(stamp) = changed {
+            row.changed_time = Set(stamp.time.micros());
+            row.changed_event = Set(stamp.event_kind.to_owned());
+            row.changed_revision = Set(stamp.revision);
         }
         let done = member::Entity::update_many()
             .set(row)

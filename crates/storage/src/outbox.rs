@@ -126,6 +126,19 @@ impl Tx {
         rows.into_iter().map(from_row).collect()
     }
 
+    /// Whether a mail is still this worker's to send.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn outbox_is_claimed(&self, id: &str, claim: &str) -> Result<bool, Error> {
+        let n = outbox::Entity::find_by_id(id)
+            .filter(outbox::Column::Claim.eq(claim))
+            .filter(outbox::Column::State.eq("queued"))
+            .count(&self.inner)
+            .await?;
+        Ok(n == 1)
+    }
+
     /// Records how an attempt ended, if the claim is still this worker's; whether it was.
     ///
     /// # Errors

@@ -6,8 +6,23 @@ use crate::entity::{meta, role_model};
 use crate::error::Error;
 use crate::store::Tx;
 
-/// The key under which the store's own epoch stands in `meta`.
-const EPOCH: &str = "epoch";
+/// What all servers of one database must agree on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SharedKey {
+    /// Revisions of different epochs do not compare: it changes when a backup is restored.
+    Epoch,
+    /// What page tokens are authenticated with.
+    PageTokenKey,
+}
+
+impl SharedKey {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Epoch => "epoch",
+            Self::PageTokenKey => "page_token_key",
+        }
+    }
+}
 
 impl Tx {
     /// Each known model's id, digest and matrix.
@@ -34,18 +49,24 @@ impl Tx {
         Ok(())
     }
 
-    /// The epoch that consistency tokens carry: revisions of different epochs do not compare.
+    /// A value that all servers of this database share: the first that any of them offered.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn epoch_fetch(&self) -> Result<Option<String>, Error> {
-        Ok(meta::Entity::find_by_id(EPOCH).one(&self.inner).await?.map(|row| row.value))
+    pub async fn shared_value(&self, key: SharedKey, offer: &str) -> Result<String, Error> {
+        let row = meta::ActiveModel { key: Set(key.word().to_owned()), value: Set(offer.to_owned()) };
+        let on_conflict = OnConflict::column(meta::Column::Key).do_nothing().to_owned();
+        meta::Entity::insert(row).on_conflict(on_conflict).exec_without_returning(&self.inner).await?;
+        let row = meta::Entity::find_by_id(key.word()).one(&self.inner).await?;
+        row.map(|row| row.value).ok_or_else(|| Error::corrupt("shared value", key.word()))
     }
 
+    /// Sets a shared value anew.
+    ///
     /// # Errors
     /// Those of the database.
-    pub async fn epoch_save(&self, epoch: &str) -> Result<(), Error> {
-        let row = meta::ActiveModel { key: Set(EPOCH.to_owned()), value: Set(epoch.to_owned()) };
+    pub async fn shared_value_save(&self, key: SharedKey, value: &str) -> Result<(), Error> {
+        let row = meta::ActiveModel { key: Set(key.word().to_owned()), value: Set(value.to_owned()) };
         let on_conflict = OnConflict::column(meta::Column::Key).update_column(meta::Column::Value).to_owned();
         meta::Entity::insert(row).on_conflict(on_conflict).exec_without_returning(&self.inner).await?;
         Ok(())

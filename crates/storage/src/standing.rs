@@ -12,8 +12,9 @@ use crate::store::{Store, Tx};
 const STANDING: &str = "\
 SELECT a.revision, a.state, a.model, a.grace_end_time, a.over_limit_end_time, a.over_limit_clear_time, \
 a.expire_time, a.changed_time AS account_changed_time, a.changed_event AS account_changed_event, \
+a.changed_revision AS account_changed_revision, \
 m.state AS member_state, m.role, m.seat, m.changed_time AS member_changed_time, \
-m.changed_event AS member_changed_event \
+m.changed_event AS member_changed_event, m.changed_revision AS member_changed_revision \
 FROM account a LEFT JOIN member m ON m.account_id = a.id AND m.user_id = $2 WHERE a.id = $1";
 
 #[derive(FromQueryResult)]
@@ -27,11 +28,13 @@ struct Row {
     over_limit_clear_time: Option<i64>,
     account_changed_time: i64,
     account_changed_event: String,
+    account_changed_revision: i64,
     member_state: Option<String>,
     role: Option<String>,
     seat: Option<bool>,
     member_changed_time: Option<i64>,
     member_changed_event: Option<String>,
+    member_changed_revision: Option<i64>,
 }
 
 /// A standing with what an explanation adds.
@@ -42,6 +45,7 @@ pub struct StandingFacts {
     /// The last change that touched this standing, and the kind of its event.
     pub changed_time: Time,
     pub changed_event: String,
+    pub changed_revision: i64,
 }
 
 impl Store {
@@ -89,12 +93,10 @@ fn from_row(row: Row) -> Result<StandingFacts, Error> {
         }
         _ => None,
     };
-    let account = (row.account_changed_time, row.account_changed_event);
+    let of_account = (row.account_changed_revision, row.account_changed_time, row.account_changed_event);
     let of_member = row.member_changed_time.zip(row.member_changed_event);
-    let (changed_time, changed_event) = match of_member {
-        Some(of_member) if of_member.0 >= account.0 => of_member,
-        _ => account,
-    };
+    let of_member = row.member_changed_revision.zip(of_member).map(|(r, (t, e))| (r, t, e));
+    let (changed_revision, changed_time, changed_event) = of_member.into_iter().fold(of_account, Ord::max);
     Ok(StandingFacts {
         record: StandingRecord {
             revision: row.revision,
@@ -108,5 +110,6 @@ fn from_row(row: Row) -> Result<StandingFacts, Error> {
         expire_time: time_opt(row.expire_time),
         changed_time: time(changed_time),
         changed_event,
+        changed_revision,
     })
 }

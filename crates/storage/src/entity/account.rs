@@ -25,6 +25,7 @@ pub struct Model {
     pub close_time: Option<i64>,
     pub changed_time: i64,
     pub changed_event: String,
+    pub changed_revision: i64,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -20,6 +20,7 @@ pub struct Model {
     pub invited_by: Option<String>,
     pub changed_time: i64,
     pub changed_event: String,
+    pub changed_revision: i64,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

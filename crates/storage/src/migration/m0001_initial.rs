@@ -99,6 +99,7 @@ fn account() -> TableCreateStatement {
         .col(big_integer_null("close_time"))
         .col(big_integer("changed_time"))
         .col(string("changed_event"))
+        .col(big_integer("changed_revision"))
         .to_owned()
 }
 
@@ -146,6 +147,7 @@ fn member() -> TableCreateStatement {
         .col(string_null("invited_by"))
         .col(big_integer("changed_time"))
         .col(string("changed_event"))
+        .col(big_integer("changed_revision"))
         .primary_key(&mut primary(&["account_id", "user_id"]))
         .foreign_key(&mut references("member", "account_id", "account"))
         .foreign_key(&mut references("member", "user_id", "user"))

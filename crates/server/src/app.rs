@@ -1,0 +1,71 @@
+//! What every use case works with. A use case is one function in one file below: it gets the app,
+//! the caller and a command, and opens at most one transaction.
+
+pub mod access;
+pub mod change;
+pub mod check;
+pub mod create_account;
+pub mod get_account;
+pub mod invitations;
+pub mod invite_user;
+pub mod licenses;
+pub mod manage_licenses;
+pub mod members;
+pub mod roles;
+pub mod view;
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use usher_policy::Catalogue;
+use usher_storage::Store;
+
+use crate::cache::Standings;
+use crate::clock::Clock;
+use crate::token::PageTokens;
+
+/// Choices of the operator that use cases depend on.
+#[derive(Debug, Clone)]
+pub struct Choices {
+    /// Where an accept link leads; holds `{token}`.
+    pub invitation_url: String,
+    /// The OAuth issuers that are configured, the default one first.
+    pub oauth_issuers: Vec<String>,
+    /// The most mails that an account may cause in an hour.
+    pub mails_per_hour: u32,
+}
+
+/// How long a request id is remembered: payment systems repeat their messages for days.
+pub const REQUEST_MEMORY: Duration = Duration::from_secs(7 * 24 * 3600);
+
+pub struct Parts {
+    pub store: Store,
+    pub roles: Catalogue,
+    pub clock: Clock,
+    pub standings: Standings,
+    pub choices: Choices,
+    /// Revisions of different epochs do not compare.
+    pub epoch: String,
+    pub page_tokens: PageTokens,
+    /// Wakes the worker that sends mails.
+    pub mail_waits: Notify,
+}
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Parts>);
+
+impl App {
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl Deref for App {
+    type Target = Parts;
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}

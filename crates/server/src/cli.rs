@@ -1,0 +1,130 @@
+//! The command line. Each command is a file below; an error is one line on stderr that says what to
+//! do, and an exit code that is not 0.
+
+mod check;
+mod demo;
+mod roles;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Config;
+use crate::lifecycle::StartError;
+
+/// Usher answers one question for the services of an ETL platform: may this person do this, and does
+/// their account hold a seat for them?
+#[derive(Parser)]
+#[command(name = "usher", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve gRPC.
+    Serve(Options),
+    /// Try Usher: a server on an embedded database with two accounts and members in every role.
+    Demo(demo::Demo),
+    /// Bring the database's schema up to date.
+    Migrate(Options),
+    /// Look at role models.
+    #[command(subcommand)]
+    Roles(roles::Roles),
+    /// Ask a running server whether a subject may do something. Exits with 0 for ALLOW, 1 for DENY, and
+    /// 2 when there is no answer.
+    Check(check::Check),
+}
+
+/// Where the configuration comes from: a file, then `USHER_*` variables, then these flags.
+#[derive(Args, Clone, Default)]
+struct Options {
+    /// A TOML file with settings.
+    #[arg(long, value_name = "FILE", env = "USHER_CONFIG")]
+    config: Option<PathBuf>,
+    /// Where to serve gRPC [default: 127.0.0.1:50051].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+    /// `sqlite:PATH` or `postgres://USER:PASSWORD@HOST/DATABASE` [default: sqlite:usher.db].
+    #[arg(long, value_name = "URL", hide_env_values = true)]
+    database_url: Option<String>,
+    /// A directory of role models (`*.toml`) that replace or add to the shipped ones.
+    #[arg(long, value_name = "DIR")]
+    role_models: Option<String>,
+    /// Bring the database's schema up to date first.
+    #[arg(long)]
+    migrate: bool,
+    /// Serve an address that is not loopback although nobody proves who they are.
+    #[arg(long)]
+    insecure: bool,
+    /// Any other setting, such as `mail.directory=./mails`; may be repeated.
+    #[arg(long = "set", value_name = "SETTING=VALUE")]
+    settings: Vec<String>,
+}
+
+impl Options {
+    fn load(&self) -> Result<Config, StartError> {
+        let mut flags = Vec::new();
+        for setting in &self.settings {
+            let (path, value) = setting
+                .split_once('=')
+                .ok_or_else(|| StartError(format!("`--set {setting}` is not of the form SETTING=VALUE")))?;
+            flags.push((path.to_owned(), value.to_owned()));
+        }
+        let mut set = |path: &str, value: Option<String>| {
+            flags.extend(value.map(|value| (path.to_owned(), value)));
+        };
+        set("server.listen", self.listen.clone());
+        set("database.url", self.database_url.clone());
+        set("roles.directory", self.role_models.clone());
+        set("database.migrate", self.migrate.then(|| "true".into()));
+        set("server.insecure", self.insecure.then(|| "true".into()));
+        Config::load(self.config.as_deref(), |name| std::env::var(name).ok(), &flags)
+            .map_err(|e| StartError(e.to_string()))
+    }
+}
+
+/// Runs the command that the arguments name.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    // One provider for every user of rustls in this process; the second call of a test is harmless.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&StartError(format!("cannot start threads: {error}"))),
+    };
+    let done = runtime.block_on(async {
+        match cli.command {
+            Command::Serve(options) => serve::serve(&options).await,
+            Command::Demo(demo) => demo::demo(&demo).await,
+            Command::Migrate(options) => serve::migrate(&options).await,
+            Command::Roles(roles) => roles::roles(&roles),
+            Command::Check(check) => return Err(check::check(&check).await),
+        }
+        .map_err(|error| fail(&error))
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(code) => code,
+    }
+}
+
+fn fail(error: &StartError) -> ExitCode {
+    for line in error.to_string().lines() {
+        say_error(line);
+    }
+    ExitCode::from(2)
+}
+
+#[expect(clippy::print_stderr, reason = "a command line talks to its terminal")]
+fn say_error(line: &str) {
+    eprintln!("usher: {line}");
+}
+
+#[expect(clippy::print_stdout, reason = "a command line talks to its terminal")]
+fn say(line: &str) {
+    println!("{line}");
+}

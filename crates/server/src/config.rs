@@ -1,0 +1,398 @@
+//! Configuration: a TOML file, then `USHER_*` variables, then flags; each wins over those before.
+//!
+//! [`SETTINGS`] names every single setting with its meaning. From it come the variables' names, the
+//! table in `deploy/README.md` and the messages about unknown ones.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use usher_domain::secret::Secret;
+
+/// How a setting is written in a variable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Text,
+    Number,
+    Flag,
+    /// Separated by commas.
+    List,
+}
+
+/// One setting.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// Its place in the file: `database.url`.
+    pub path: &'static str,
+    pub kind: Kind,
+    pub meaning: &'static str,
+}
+
+const fn setting(path: &'static str, kind: Kind, meaning: &'static str) -> Setting {
+    Setting { path, kind, meaning }
+}
+
+/// Every setting that is not a table of its own.
+pub const SETTINGS: &[Setting] = &[
+    setting("server.listen", Kind::Text, "where gRPC is served"),
+    setting(
+        "server.insecure",
+        Kind::Flag,
+        "serve other addresses than loopback without caller authentication",
+    ),
+    setting("server.reflection", Kind::Flag, "serve the contract's descriptors, for grpcurl and its like"),
+    setting(
+        "server.drain_seconds",
+        Kind::Number,
+        "how long calls may take to finish after the signal to stop",
+    ),
+    setting("database.url", Kind::Text, "`sqlite:PATH` or `postgres://USER:PASSWORD@HOST/DATABASE`"),
+    setting("database.connections_max", Kind::Number, "the most connections to the database"),
+    setting("database.migrate", Kind::Flag, "bring the schema up to date at the start"),
+    setting("cache.standings_max", Kind::Number, "the most standings held in memory"),
+    setting("roles.directory", Kind::Text, "role models (`*.toml`) that replace or add to the shipped ones"),
+    setting("oauth.issuers", Kind::List, "the OAuth issuers that people log in at; the first is the default"),
+    setting("mail.directory", Kind::Text, "a directory that mails are written to as `.eml` files"),
+    setting("mail.from", Kind::Text, "the sender of mails"),
+    setting("mail.invitation_url", Kind::Text, "the page that accepts an invitation; holds `{token}`"),
+    setting("mail.password_url", Kind::Text, "the page that sets a password; holds `{token}`"),
+    setting("mail.email_url", Kind::Text, "the page that confirms a new address; holds `{token}`"),
+    setting("mail.account_hourly_max", Kind::Number, "the most mails that an account causes in an hour"),
+    setting("log.format", Kind::Text, "`text` or `json`"),
+    setting("log.filter", Kind::Text, "what is logged, as `tracing` filters say it"),
+];
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    pub server: ServerConfig,
+    pub database: DatabaseConfig,
+    pub cache: CacheConfig,
+    pub roles: RolesConfig,
+    pub oauth: OauthConfig,
+    pub mail: MailConfig,
+    pub log: LogConfig,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerConfig {
+    pub listen: SocketAddr,
+    pub insecure: bool,
+    pub reflection: bool,
+    pub drain_seconds: u64,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 50051)),
+            insecure: false,
+            reflection: true,
+            drain_seconds: 20,
+        }
+    }
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DatabaseConfig {
+    pub url: String,
+    pub connections_max: u32,
+    pub migrate: bool,
+}
+
+impl Default for DatabaseConfig {
+    fn default() -> Self {
+        Self { url: "sqlite:usher.db".into(), connections_max: 10, migrate: false }
+    }
+}
+
+/// The URL holds a password.
+impl fmt::Debug for DatabaseConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatabaseConfig").field("url", &Secret::new(())).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CacheConfig {
+    pub standings_max: usize,
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self { standings_max: 1_000_000 }
+    }
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RolesConfig {
+    pub directory: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OauthConfig {
+    pub issuers: Vec<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MailConfig {
+    pub directory: Option<PathBuf>,
+    pub from: String,
+    pub invitation_url: String,
+    pub password_url: String,
+    pub email_url: String,
+    pub account_hourly_max: u32,
+}
+
+impl Default for MailConfig {
+    fn default() -> Self {
+        Self {
+            directory: None,
+            from: "Usher <usher@localhost>".into(),
+            invitation_url: "http://localhost:8080/invitations/{token}".into(),
+            password_url: "http://localhost:8080/passwords/{token}".into(),
+            email_url: "http://localhost:8080/emails/{token}".into(),
+            account_hourly_max: 100,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    pub format: LogFormat,
+    pub filter: String,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, filter: "info".into() }
+    }
+}
+
+/// Why a configuration cannot be used; each line says what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct ConfigError(pub Vec<String>);
+
+impl Config {
+    /// Reads the file, if one is named, and lays variables and then flags over it.
+    ///
+    /// # Errors
+    /// All that is wrong, each with its place.
+    pub fn load(
+        file: Option<&Path>,
+        variables: impl Fn(&str) -> Option<String>,
+        flags: &[(String, String)],
+    ) -> Result<Self, ConfigError> {
+        let mut table = match file {
+            Some(file) => read(file)?,
+            None => toml::Table::new(),
+        };
+        let mut problems = Vec::new();
+        for setting in SETTINGS {
+            let name = variable(setting.path);
+            match value_of(&name, &variables) {
+                Ok(Some(text)) => {
+                    lay(&mut table, setting, &text, &format!("the variable `{name}`"), &mut problems)
+                }
+                Ok(None) => {}
+                Err(problem) => problems.push(problem),
+            }
+        }
+        for (path, text) in flags {
+            match SETTINGS.iter().find(|setting| setting.path == path) {
+                Some(setting) => {
+                    lay(&mut table, setting, text, &format!("the flag for `{path}`"), &mut problems)
+                }
+                None => problems.push(unknown(path)),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(ConfigError(problems));
+        }
+        let place = file.map_or("the configuration".to_owned(), |file| format!("`{}`", file.display()));
+        let config: Self = toml::Value::Table(table)
+            .try_into()
+            .map_err(|e| ConfigError(vec![format!("{place}: {}", first_line(&e.to_string()))]))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let mut problems = Vec::new();
+        let links = [
+            ("mail.invitation_url", &self.mail.invitation_url),
+            ("mail.password_url", &self.mail.password_url),
+            ("mail.email_url", &self.mail.email_url),
+        ];
+        for (path, url) in links {
+            if !url.contains("{token}") {
+                problems.push(format!(
+                    "`{path}` does not hold `{{token}}`; say where the token goes in the link"
+                ));
+            }
+            let local = url.starts_with("http://localhost") || url.starts_with("http://127.0.0.1");
+            if !url.starts_with("https://") && !local {
+                problems.push(format!("`{path}` must start with `https://`: the link carries a secret"));
+            }
+        }
+        if self.database.connections_max == 0 {
+            problems.push("`database.connections_max` is 0; the server needs at least 1".into());
+        }
+        if self.cache.standings_max == 0 {
+            problems.push("`cache.standings_max` is 0; the server needs at least 1".into());
+        }
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
+    }
+}
+
+/// The variable of a setting: `database.url` is `USHER_DATABASE_URL`.
+pub fn variable(path: &str) -> String {
+    format!("USHER_{}", path.replace('.', "_").to_uppercase())
+}
+
+/// The value of a variable, or of the file that the variable with `_FILE` names: a mounted secret.
+fn value_of(name: &str, variables: &impl Fn(&str) -> Option<String>) -> Result<Option<String>, String> {
+    if let Some(value) = variables(name) {
+        return Ok(Some(value));
+    }
+    let Some(file) = variables(&format!("{name}_FILE")) else { return Ok(None) };
+    match std::fs::read_to_string(&file) {
+        Ok(text) => Ok(Some(text.trim_end().to_owned())),
+        Err(e) => Err(format!("cannot read `{file}`, which `{name}_FILE` names: {e}")),
+    }
+}
+
+fn read(file: &Path) -> Result<toml::Table, ConfigError> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|e| ConfigError(vec![format!("cannot read `{}`: {e}", file.display())]))?;
+    text.parse::<toml::Table>().map_err(|e| {
+        let line = e.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
+        ConfigError(vec![format!("{}:{line}: {}", file.display(), e.message())])
+    })
+}
+
+fn lay(table: &mut toml::Table, setting: &Setting, text: &str, from: &str, problems: &mut Vec<String>) {
+    let value = match setting.kind {
+        Kind::Text => Some(toml::Value::String(text.to_owned())),
+        Kind::Number => text.parse().ok().map(toml::Value::Integer),
+        Kind::Flag => text.parse().ok().map(toml::Value::Boolean),
+        Kind::List => {
+            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+            Some(toml::Value::Array(parts.map(|part| toml::Value::String(part.to_owned())).collect()))
+        }
+    };
+    let Some(value) = value else {
+        let wanted = if setting.kind == Kind::Flag { "`true` or `false`" } else { "a whole number" };
+        return problems.push(format!("{from} is not {wanted}"));
+    };
+    let Some((section, key)) = setting.path.split_once('.') else { return };
+    let section = table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+    match section {
+        toml::Value::Table(section) => {
+            section.insert(key.to_owned(), value);
+        }
+        _ => {
+            problems.push(format!("`{}` is not a table", setting.path.split('.').next().unwrap_or_default()))
+        }
+    }
+}
+
+fn unknown(path: &str) -> String {
+    let near = SETTINGS.iter().map(|setting| (strsim::jaro_winkler(setting.path, path), setting.path));
+    let near = near.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|near| near.0 > 0.8);
+    match near {
+        Some((_, near)) => format!("there is no setting `{path}`: did you mean `{near}`?"),
+        None => format!("there is no setting `{path}`"),
+    }
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn none(_: &str) -> Option<String> {
+        None
+    }
+
+    #[test]
+    fn every_setting_can_be_set_and_every_default_is_a_setting() {
+        let defaults = toml::Table::try_from(Config::default()).unwrap();
+        for (section, values) in &defaults {
+            for key in values.as_table().unwrap().keys() {
+                let path = format!("{section}.{key}");
+                assert!(SETTINGS.iter().any(|setting| setting.path == path), "`{path}` is not in SETTINGS");
+            }
+        }
+        for setting in SETTINGS {
+            let text = match (setting.path, setting.kind) {
+                ("server.listen", _) => "127.0.0.1:1",
+                ("log.format", _) => "json",
+                (path, _) if path.ends_with("_url") => "https://x.test/{token}",
+                (_, Kind::Text | Kind::List) => "x",
+                (_, Kind::Number) => "7",
+                (_, Kind::Flag) => "true",
+            };
+            let only = |name: &str| (name == variable(setting.path)).then(|| text.to_owned());
+            Config::load(None, only, &[]).unwrap_or_else(|e| panic!("{}: {e}", setting.path));
+        }
+    }
+
+    #[test]
+    fn flags_win_over_variables_and_variables_over_the_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "[database]\nurl = \"sqlite:a\"\nconnections_max = 3\n").unwrap();
+        let variables = |name: &str| (name == "USHER_DATABASE_URL").then(|| "sqlite:b".to_owned());
+        let config = Config::load(Some(file.path()), variables, &[]).unwrap();
+        assert_eq!((config.database.url.as_str(), config.database.connections_max), ("sqlite:b", 3));
+        let flags = [("database.url".to_owned(), "sqlite:c".to_owned())];
+        assert_eq!(Config::load(Some(file.path()), variables, &flags).unwrap().database.url, "sqlite:c");
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_place() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let error = |text: &str| {
+            std::fs::write(file.path(), text).unwrap();
+            Config::load(Some(file.path()), none, &[]).unwrap_err().to_string()
+        };
+        assert!(error("[database]\nurll = \"x\"\n").contains("urll"));
+        assert!(error("[database\n").contains(":1: "), "{}", error("[database\n"));
+        assert!(error("[mail]\ninvitation_url = \"http://a.test/\"\n").lines().count() == 2);
+        let flags = [("databse.url".to_owned(), String::new())];
+        assert!(
+            Config::load(None, none, &flags)
+                .unwrap_err()
+                .to_string()
+                .contains("did you mean `database.url`?")
+        );
+        let bad = |name: &str| (name == "USHER_SERVER_INSECURE").then(|| "yes".to_owned());
+        assert!(Config::load(None, bad, &[]).unwrap_err().to_string().contains("USHER_SERVER_INSECURE"));
+    }
+
+    #[test]
+    fn the_database_url_is_not_printed() {
+        let mut config = Config::default();
+        config.database.url = "postgres://usher:canary@db/usher".into();
+        assert!(!format!("{config:?}").contains("canary"));
+    }
+}

@@ -1,0 +1,123 @@
+//! Why a use case fails. `rpc/status.rs` is the only place that turns these into codes and reasons.
+
+use std::time::Duration;
+
+use usher_domain::caller::Scope;
+use usher_domain::invitation::InvitationState;
+use usher_domain::refusal::Refusal;
+use usher_policy::Reason;
+
+/// One thing that is wrong with a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The path of the field: `changes[2].set_purchased_seats.seats`.
+    pub field: String,
+    pub description: String,
+    pub wrong: Wrong,
+}
+
+/// In what way a field is wrong, where callers may want to tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wrong {
+    Field,
+    ActingMissing,
+    ActionUnknown,
+    ResourceTypeUnknown,
+    RoleUnknown,
+    ModelUnknown,
+    IssuerUnknown,
+}
+
+/// What a request names that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    Account,
+    Member,
+    User,
+    Invitation,
+    Identity,
+    Token,
+}
+
+/// Whose the taken thing is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    AccountId,
+    UserId,
+    Email,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{}", .0.iter().map(|v| format!("{} {}", v.field, v.description)).collect::<Vec<_>>().join("; "))]
+    Invalid(Vec<Violation>),
+    #[error("no caller is proven")]
+    Unauthenticated,
+    #[error("the caller lacks the scope `{0}`")]
+    ScopeMissing(Scope),
+    #[error("the caller may not reach this account")]
+    AccountNotAllowed,
+    /// A rule of the domain says no; `field` names the part of the request, if it is one of several.
+    #[error("{refusal}")]
+    Refused { refusal: Refusal, field: Option<String> },
+    /// A check of the actor did not answer ALLOW.
+    #[error("the actor may not `{action}`: {reason:?}")]
+    Denied { action: &'static str, reason: Reason, field: Option<String> },
+    #[error("the role `{role}` allows more than the actor's own")]
+    RoleAboveActor { role: String },
+    #[error("the role model does not let the actor assign the role `{role}`")]
+    RoleNotAssignable { role: String },
+    #[error("the invitation is {0:?}")]
+    InvitationOver(InvitationState),
+    #[error("{0:?} not found")]
+    Missing(Missing),
+    #[error("{0:?} is taken")]
+    Taken(Taken),
+    #[error("the account is at revision {revision}, not the one expected")]
+    RevisionChanged { revision: i64 },
+    #[error("the request id was used for another request")]
+    RequestIdReused,
+    #[error("too many mails for this account")]
+    MailRate { retry_after: Duration },
+    #[error("the page token is not one of this list")]
+    PageTokenInvalid,
+    #[error("the consistency token is not one of this server")]
+    ConsistencyTokenInvalid,
+    #[error("the consistency token belongs to another account")]
+    ConsistencyTokenOfOtherAccount,
+    #[error("the consistency token names a revision that does not exist")]
+    RevisionInFuture,
+    #[error(transparent)]
+    Store(#[from] usher_storage::Error),
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused { refusal, field: None }
+    }
+}
+
+impl Error {
+    /// A request with one thing wrong.
+    pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
+        Self::invalid_as(Wrong::Field, field, description)
+    }
+
+    pub fn invalid_as(wrong: Wrong, field: impl Into<String>, description: impl Into<String>) -> Self {
+        Self::Invalid(vec![Violation { field: field.into(), description: description.into(), wrong }])
+    }
+
+    /// The same error, said of one part of the request.
+    #[must_use]
+    pub fn at(self, part: &str) -> Self {
+        match self {
+            Self::Refused { refusal, .. } => Self::Refused { refusal, field: Some(part.to_owned()) },
+            Self::Denied { action, reason, .. } => {
+                Self::Denied { action, reason, field: Some(part.to_owned()) }
+            }
+            other => other,
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! AccountService.
+
+use tonic::{Request, Response, Status};
+use usher_contract::v1 as pb;
+use usher_domain::account::AccountView;
+use usher_domain::caller::Acting;
+use usher_domain::invitation::ExternalUsername;
+use usher_domain::license::Subscription;
+use usher_domain::text::{NAME_LENGTH_MAX, NOTE_LENGTH_MAX, username};
+
+use super::convert::{account, licenses, member};
+use super::license::{parse_subscription, purchased_seats};
+use super::parse::{Parse, Parser, party};
+use super::{Answer, Api, token_of};
+use crate::app::App;
+use crate::app::change::{Change, Changed};
+use crate::app::create_account::{
+    CreateAccount, CreateAccountOutcome, Founder, create_account, new_account_id,
+};
+use crate::app::get_account::get_account;
+use crate::app::members::Read;
+use crate::guard;
+
+#[tonic::async_trait]
+impl pb::account_service_server::AccountService for Api {
+    async fn create_account(
+        &self,
+        request: Request<pb::CreateAccountRequest>,
+    ) -> Result<Response<pb::CreateAccountResponse>, Status> {
+        self.serve(&guard::CREATE_ACCOUNT, request, create_account).await
+    }
+
+    async fn get_account(
+        &self,
+        request: Request<pb::GetAccountRequest>,
+    ) -> Result<Response<pb::GetAccountResponse>, Status> {
+        self.serve(&guard::GET_ACCOUNT, request, get_account).await
+    }
+}
+
+impl Parse for pb::CreateAccountRequest {
+    type Command = CreateAccount;
+
+    fn account(&self) -> &str {
+        &self.account_id
+    }
+
+    fn parse(self, parser: &mut Parser) -> Option<CreateAccount> {
+        let account_id = if self.account_id.is_empty() {
+            parser.take("account_id", new_account_id())
+        } else {
+            parser.account(&self.account_id)
+        };
+        let request_id = parser.request_id(&self.request_id);
+        let note = parser.line("note", &self.note, NOTE_LENGTH_MAX);
+        let name = parser.required_line("name", &self.name, NAME_LENGTH_MAX);
+        let model = parser.word("model", &self.model);
+        let purchased = match self.purchased {
+            None => parser.fail("purchased", "is not set; set `seats` or `unlimited`"),
+            Some(pb::create_account_request::Purchased::Seats(seats)) => {
+                purchased_seats(parser, "seats", seats, 1).map(Some)
+            }
+            Some(pb::create_account_request::Purchased::Unlimited(true)) => Some(None),
+            Some(pb::create_account_request::Purchased::Unlimited(false)) => {
+                parser.fail("unlimited", "can only be true; set `seats` instead")
+            }
+        };
+        let subscription = match self.subscription {
+            None => Subscription::new(String::new(), None, None).ok(),
+            subscription => parse_subscription(parser, "subscription", subscription),
+        };
+        let founder = self.founder.unwrap_or_default();
+        let way = founder_way(parser, founder.way);
+        let new_user_id = parser.user_opt("founder.new_user_id", &founder.new_user_id);
+        let contact_email = parser.email_opt("founder.contact_email", &founder.contact_email);
+        let display_name = parser.line("founder.display_name", &founder.display_name, NAME_LENGTH_MAX);
+        let language = parser.language(&self.language);
+        let digest = parser.digest().to_owned();
+        Some(CreateAccount {
+            change: Change {
+                account_id: account_id?,
+                acting: Acting::Platform,
+                request_id: request_id?,
+                digest,
+                note: note?,
+            },
+            name: name?,
+            model: model?,
+            purchased: purchased?,
+            subscription: subscription?,
+            founder: way?,
+            new_user_id: new_user_id?,
+            contact_email: contact_email?,
+            display_name: display_name?,
+            language: language?,
+        })
+    }
+}
+
+fn founder_way(parser: &mut Parser, way: Option<pb::founder::Way>) -> Option<Founder> {
+    match way {
+        None => parser.fail("founder", "is missing; name the person by `user_id`, `email` or `identity`"),
+        Some(pb::founder::Way::UserId(id)) => parser.user("founder.user_id", &id).map(Founder::User),
+        Some(pb::founder::Way::Email(email)) => parser.email("founder.email", &email).map(Founder::Email),
+        Some(pb::founder::Way::Identity(identity)) => {
+            external_username(parser, "founder.identity", &identity).map(Founder::Identity)
+        }
+    }
+}
+
+/// A username at an issuer; the issuer may be left out.
+pub(super) fn external_username(
+    parser: &mut Parser,
+    at: &str,
+    identity: &pb::ExternalUsername,
+) -> Option<ExternalUsername> {
+    let username = parser.take(&format!("{at}.username"), username(&identity.username));
+    let issuer = parser.line(&format!("{at}.issuer"), &identity.issuer, NAME_LENGTH_MAX);
+    Some(ExternalUsername { username: username?, issuer: issuer? })
+}
+
+impl Parse for pb::GetAccountRequest {
+    type Command = Read;
+
+    fn account(&self) -> &str {
+        &self.account_id
+    }
+
+    fn parse(self, parser: &mut Parser) -> Option<Read> {
+        parser.read(&self.account_id, party!(self.acting, get_account_request))
+    }
+}
+
+impl Answer<Changed<CreateAccountOutcome>> for pb::CreateAccountResponse {
+    fn answer(app: &App, _account: &str, changed: Changed<CreateAccountOutcome>) -> Self {
+        let id = changed.outcome.account.id.to_string();
+        Self {
+            account: Some(account(changed.outcome.account)),
+            member: Some(member(changed.outcome.member)),
+            licenses: Some(licenses(changed.outcome.licenses)),
+            revision: changed.revision,
+            consistency_token: token_of(app, &id, changed.revision),
+        }
+    }
+}
+
+impl Answer<(AccountView, i64)> for pb::GetAccountResponse {
+    fn answer(app: &App, id: &str, (view, revision): (AccountView, i64)) -> Self {
+        Self { account: Some(account(view)), revision, consistency_token: token_of(app, id, revision) }
+    }
+}

@@ -1,0 +1,290 @@
+//! From messages to commands. A parser goes on after the first thing that is wrong, so that a caller
+//! is told all of them.
+
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use usher_contract::v1 as pb;
+use usher_domain::caller::Acting;
+use usher_domain::email::EmailAddress;
+use usher_domain::id::{AccountId, IdError, InvitationId, UserId};
+use usher_domain::text;
+use usher_domain::time::Time;
+use usher_storage::PAGE_SIZE_MAX;
+
+use crate::app::change::Change;
+use crate::app::members::{Page, Read};
+use crate::error::{Error, Violation, Wrong};
+
+/// A request message that becomes a command.
+pub(crate) trait Parse: prost::Message {
+    type Command: Send + 'static;
+
+    /// The account as the message names it; empty for requests about none.
+    fn account(&self) -> &str;
+
+    /// `None` when the parser holds violations.
+    fn parse(self, parser: &mut Parser) -> Option<Self::Command>;
+}
+
+/// Collects what is wrong with one request.
+pub(crate) struct Parser {
+    violations: Vec<Violation>,
+    digest: String,
+}
+
+/// The size of a page that does not say.
+const PAGE_SIZE_DEFAULT: u32 = 50;
+
+impl Parser {
+    /// For one message, whose bytes tell it from another under the same request id.
+    pub(crate) fn of(message: &impl prost::Message) -> Self {
+        Self { violations: Vec::new(), digest: hex::encode(Sha256::digest(message.encode_to_vec())) }
+    }
+
+    pub(crate) fn without_digest() -> Self {
+        Self { violations: Vec::new(), digest: String::new() }
+    }
+
+    /// The command, or all that is wrong.
+    pub(crate) fn finish<T>(self, command: Option<T>) -> Result<T, Error> {
+        match command {
+            Some(command) if self.violations.is_empty() => Ok(command),
+            _ => Err(Error::Invalid(self.violations)),
+        }
+    }
+
+    pub(crate) fn fail<T>(&mut self, field: &str, description: impl Into<String>) -> Option<T> {
+        self.fail_as(Wrong::Field, field, description)
+    }
+
+    pub(crate) fn fail_as<T>(
+        &mut self,
+        wrong: Wrong,
+        field: &str,
+        description: impl Into<String>,
+    ) -> Option<T> {
+        self.violations.push(Violation { field: field.to_owned(), description: description.into(), wrong });
+        None
+    }
+
+    pub(crate) fn take<T, E: std::fmt::Display>(&mut self, field: &str, parsed: Result<T, E>) -> Option<T> {
+        match parsed {
+            Ok(value) => Some(value),
+            Err(error) => self.fail(field, error.to_string()),
+        }
+    }
+
+    pub(crate) fn account(&mut self, text: &str) -> Option<AccountId> {
+        self.take("account_id", AccountId::parse(text))
+    }
+
+    pub(crate) fn user(&mut self, field: &str, text: &str) -> Option<UserId> {
+        self.take(field, UserId::parse(text))
+    }
+
+    /// An id that may be left out.
+    pub(crate) fn user_opt(&mut self, field: &str, text: &str) -> Option<Option<UserId>> {
+        self.take(field, absent(UserId::parse(text)))
+    }
+
+    pub(crate) fn invitation(&mut self, text: &str) -> Option<InvitationId> {
+        self.take("invitation_id", InvitationId::parse(text))
+    }
+
+    pub(crate) fn email(&mut self, field: &str, text: &str) -> Option<EmailAddress> {
+        self.take(field, EmailAddress::parse(text))
+    }
+
+    pub(crate) fn email_opt(&mut self, field: &str, text: &str) -> Option<Option<EmailAddress>> {
+        if text.is_empty() { Some(None) } else { self.email(field, text).map(Some) }
+    }
+
+    pub(crate) fn line(&mut self, field: &str, text: &str, length_max: usize) -> Option<String> {
+        self.take(field, text::line(text, length_max))
+    }
+
+    pub(crate) fn required_line(&mut self, field: &str, text: &str, length_max: usize) -> Option<String> {
+        self.take(field, text::required_line(text, length_max))
+    }
+
+    /// A short word that the role model gives a meaning: a role, an action, a resource type.
+    pub(crate) fn word(&mut self, field: &str, text: &str) -> Option<String> {
+        self.take(field, usher_domain::id::check_id(text)).map(|()| text.to_owned())
+    }
+
+    /// A BCP 47 tag, or nothing.
+    pub(crate) fn language(&mut self, text: &str) -> Option<String> {
+        let parts_ok = text
+            .split('-')
+            .all(|part| (1..=8).contains(&part.len()) && part.chars().all(|c| c.is_ascii_alphanumeric()));
+        if text.is_empty() || (parts_ok && text.len() <= 35) {
+            Some(text.to_owned())
+        } else {
+            self.fail("language", "is not a BCP 47 language tag such as `de` or `pt-BR`")
+        }
+    }
+
+    pub(crate) fn time(&mut self, field: &str, time: Option<prost_types::Timestamp>) -> Option<Option<Time>> {
+        let Some(time) = time else { return Some(None) };
+        let seconds = (0..=Time::MAX.seconds()).contains(&time.seconds);
+        if !seconds || !(0..1_000_000_000).contains(&time.nanos) {
+            return self.fail(field, "is not a time between 1970 and 9999");
+        }
+        let micros = time.seconds * 1_000_000 + i64::from(time.nanos) / 1000;
+        Some(Some(Time::from_micros(micros)))
+    }
+
+    pub(crate) fn span(
+        &mut self,
+        field: &str,
+        span: Option<prost_types::Duration>,
+        (min, max): (Duration, Duration),
+    ) -> Option<Option<Duration>> {
+        let Some(span) = span else { return Some(None) };
+        match Duration::try_from(span) {
+            Ok(span) if (min..=max).contains(&span) => Some(Some(span)),
+            _ => self.fail(
+                field,
+                format!("is not a span from {}h to {}h", min.as_secs() / 3600, max.as_secs() / 3600),
+            ),
+        }
+    }
+
+    /// A value of an enum that is not its zero.
+    pub(crate) fn choice<T: TryFrom<i32> + Default + PartialEq>(
+        &mut self,
+        field: &str,
+        value: i32,
+    ) -> Option<T> {
+        match T::try_from(value) {
+            Ok(choice) if choice != T::default() => Some(choice),
+            _ => self.fail(field, "is unspecified or unknown"),
+        }
+    }
+
+    /// The acting party, from a message's own `oneof`.
+    pub(crate) fn acting(&mut self, acting: Option<Party>) -> Option<Acting> {
+        match acting {
+            Some(Party::Actor(id)) => self.user("actor_id", &id).map(Acting::Member),
+            Some(Party::Platform) => Some(Acting::Platform),
+            None => self.fail_as(
+                Wrong::ActingMissing,
+                "acting",
+                "is not set; name the member in `actor_id`, or set `platform`",
+            ),
+        }
+    }
+
+    pub(crate) fn request_id(&mut self, text: &str) -> Option<String> {
+        if text.is_empty() {
+            return Some(String::new());
+        }
+        self.take("request_id", usher_domain::id::check_id(text)).map(|()| text.to_owned())
+    }
+
+    /// What every change says. `note` is checked by its own call.
+    pub(crate) fn change(
+        &mut self,
+        account: &str,
+        acting: Option<Party>,
+        request_id: &str,
+    ) -> Option<Change> {
+        let (account_id, acting) = (self.account(account), self.acting(acting));
+        let request_id = self.request_id(request_id);
+        Some(Change {
+            account_id: account_id?,
+            acting: acting?,
+            request_id: request_id?,
+            digest: self.digest.clone(),
+            note: String::new(),
+        })
+    }
+
+    /// What every read says.
+    pub(crate) fn read(&mut self, account: &str, acting: Option<Party>) -> Option<Read> {
+        let (account_id, acting) = (self.account(account), self.acting(acting));
+        Some(Read { account_id: account_id?, acting: acting?, at_least_as_fresh: None })
+    }
+
+    /// A page: absent size is the default, a larger one than the bound is cut to it (AIP-158).
+    pub(crate) fn page(&mut self, size: i32, token: &str) -> Option<Page> {
+        let size = match u32::try_from(size) {
+            Ok(0) => Some(PAGE_SIZE_DEFAULT),
+            Ok(size) => Some(size.min(PAGE_SIZE_MAX)),
+            Err(_) => self.fail("page_size", "is negative"),
+        };
+        Some(Page { size: size?, token: token.to_owned() })
+    }
+
+    pub(crate) fn digest(&self) -> &str {
+        &self.digest
+    }
+}
+
+fn absent(parsed: Result<UserId, IdError>) -> Result<Option<UserId>, IdError> {
+    match parsed {
+        Err(IdError::Missing) => Ok(None),
+        parsed => parsed.map(Some),
+    }
+}
+
+/// The acting party of a message.
+pub(crate) enum Party {
+    Actor(String),
+    Platform,
+}
+
+/// Reads the `acting` of a message, whose generated type each message has its own.
+macro_rules! party {
+    ($acting:expr, $module:ident) => {
+        $acting.map(|acting| match acting {
+            pb::$module::Acting::ActorId(id) => $crate::rpc::parse::Party::Actor(id),
+            pb::$module::Acting::Platform(_) => $crate::rpc::parse::Party::Platform,
+        })
+    };
+}
+pub(crate) use party;
+
+/// Whom a check is about.
+pub(crate) fn about(
+    parser: &mut Parser,
+    field: &str,
+    subject: Option<&pb::Subject>,
+) -> Option<crate::app::check::About> {
+    use crate::app::check::About;
+    match subject.and_then(|subject| subject.kind.as_ref()) {
+        Some(pb::subject::Kind::UserId(id)) => parser.user(&format!("{field}.user_id"), id).map(About::User),
+        Some(pb::subject::Kind::Automation(automation)) => {
+            let id = parser.word(&format!("{field}.automation.id"), &automation.id);
+            id.map(|_| About::Automation)
+        }
+        None => parser.fail(field, "is missing; name a `user_id` or an `automation`"),
+    }
+}
+
+pub(crate) fn consistency(
+    parser: &mut Parser,
+    consistency: Option<&pb::Consistency>,
+) -> Option<crate::app::check::Consistency> {
+    use crate::app::check::Consistency;
+    use pb::consistency::Requirement;
+    let Some(consistency) = consistency else { return Some(Consistency::MinimizeLatency) };
+    let mut must_be_true = |field: &str, value: bool, then: Consistency| {
+        if value {
+            Some(then)
+        } else {
+            parser.fail(&format!("consistency.{field}"), "can only be true; leave it out instead")
+        }
+    };
+    match &consistency.requirement {
+        None => parser.fail("consistency", "names no requirement; leave it out, or set one"),
+        Some(Requirement::MinimizeLatency(value)) => {
+            must_be_true("minimize_latency", *value, Consistency::MinimizeLatency)
+        }
+        Some(Requirement::FullyConsistent(value)) => {
+            must_be_true("fully_consistent", *value, Consistency::FullyConsistent)
+        }
+        Some(Requirement::AtLeastAsFresh(token)) => Some(Consistency::AtLeastAsFresh(token.clone())),
+    }
+}

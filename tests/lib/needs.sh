@@ -1,0 +1,234 @@
+# shellcheck shell=bash
+# Finds the tools that the steps use and installs those that are missing. Sourced by tests/run.
+# shellcheck disable=SC2154 # `install` and `only` are set there.
+
+readonly buf_version=1.75.0
+readonly grpcurl_version=v1.9.3 grpcurl_least_go=1.21
+# For the Go of Debian 12.
+readonly grpcurl_old_version=v1.8.9 grpcurl_old_least_go=1.18
+readonly postgres_least=14
+readonly tools=$PWD/target/tools
+
+buf=
+postgres_bin=
+scratch=
+missing=()
+apt_updated=no
+
+# Finds what the wanted steps need, all of it, so that one run tells everything that is missing.
+step_needs() {
+    need_rust
+    # Nothing will run without Rust, so nothing is installed for it.
+    if lacks rust; then install=no; fi
+    if wanted format || only_needs; then need_component rustfmt fmt; fi
+    if wanted clippy || only_needs; then need_component clippy clippy; fi
+    if wanted build || wanted clippy || only_needs; then need_cc; fi
+    if wanted postgres || only_needs; then need_python; fi
+    if wanted postgres || only_needs; then need_postgres; fi
+    if wanted buf || only_needs; then need_buf; fi
+    if wanted test || only_needs; then need_grpcurl; fi
+    ((${#missing[@]} == 0))
+}
+
+# `--only needs` looks for everything.
+only_needs() {
+    [[ " ${only[*]-} " == *' needs '* ]]
+}
+
+lacks() {
+    case " ${missing[*]-} " in *" $1 "*) return 0 ;; esac
+    return 1
+}
+
+have() {
+    printf 'ok       %-11s %s\n' "$1" "$2"
+}
+
+lack() {
+    missing+=("$1")
+    printf 'MISSING  %-11s %s\n' "$1" "$2"
+}
+
+# Whether version $1 is $2 or newer.
+at_least() {
+    [[ $(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1) == "$2" ]]
+}
+
+need_rust() {
+    local least found
+    least=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
+    if ! command -v cargo >/dev/null && [[ -x ${CARGO_HOME:-${HOME:-}/.cargo}/bin/cargo ]]; then
+        export PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH
+    fi
+    found=$(cargo --version >/dev/null 2>&1 && rustc --version 2>/dev/null | cut -d ' ' -f 2) || found=
+    if [[ -z $found ]]; then
+        lack rust "Rust $least or newer: https://rustup.rs"
+    elif ! at_least "$found" "$least"; then
+        lack rust "Rust $least or newer, this is $found: rustup update stable"
+    else
+        have rust "$found"
+    fi
+}
+
+# A component of the Rust toolchain, by its name and its cargo command.
+need_component() {
+    lacks rust && return
+    if [[ $install == yes ]] && ! cargo "$2" --version >/dev/null 2>&1 && command -v rustup >/dev/null; then
+        run rustup component add "$1" || true
+    fi
+    if cargo "$2" --version >/dev/null 2>&1; then
+        have "$1" "$(cargo "$2" --version)"
+    else
+        lack "$1" "rustup component add $1 (needs the network), or your distribution's package"
+    fi
+}
+
+need_cc() {
+    command -v cc >/dev/null || apt_install gcc libc6-dev || true
+    if command -v cc >/dev/null; then
+        have cc "$(command -v cc)"
+    else
+        lack cc 'a C compiler: apt-get install gcc libc6-dev'
+    fi
+}
+
+need_python() {
+    command -v python3 >/dev/null || apt_install python3 || true
+    if command -v python3 >/dev/null; then
+        have python3 "$(python3 --version)"
+    else
+        lack python3 'apt-get install python3'
+    fi
+}
+
+need_postgres() {
+    find_postgres || { apt_install postgresql && find_postgres; } || true
+    if [[ -n $postgres_bin ]]; then
+        export USHER_TEST_POSTGRES_BIN=$postgres_bin
+        have postgresql "$("$postgres_bin/postgres" --version)"
+    else
+        lack postgresql "a server, $postgres_least or newer: apt-get install postgresql"
+    fi
+}
+
+# The server in the PATH if it will do, else the newest that Debian's packages have installed.
+find_postgres() {
+    local initdb candidate
+    while read -r initdb; do
+        candidate=$(dirname "$(readlink -f "$initdb")")
+        [[ -x $candidate/initdb && -x $candidate/postgres ]] || continue
+        at_least "$("$candidate/postgres" --version | sed 's/[^0-9]*\([0-9.]*\).*/\1/')" "$postgres_least" || continue
+        postgres_bin=$candidate
+        return
+    done < <(
+        type -P initdb || true
+        printf '%s\n' /usr/lib/postgresql/*/bin/initdb | sort -rV
+    )
+    return 1
+}
+
+need_buf() {
+    find_buf || { install_buf && find_buf; } || true
+    if [[ -n $buf ]]; then
+        # Its cache stays in here too.
+        export BUF_CACHE_DIR=$tools/buf-cache
+        have buf "$buf_version"
+    else
+        lack buf "npm install @bufbuild/buf@$buf_version (node and npm: apt-get install nodejs npm)"
+    fi
+}
+
+find_buf() {
+    local candidate
+    for candidate in "$tools/buf/node_modules/.bin/buf" "$(type -P buf)"; do
+        if [[ -x $candidate && $("$candidate" --version 2>&1) == "$buf_version" ]]; then
+            buf=$candidate
+            return
+        fi
+    done
+    return 1
+}
+
+install_buf() {
+    [[ $install == yes ]] || return 1
+    command -v node >/dev/null && command -v npm >/dev/null || apt_install nodejs npm || return 1
+    make_scratch || return 1
+    echo "installing buf $buf_version from npm"
+    run npm install --prefix "$scratch/buf" --cache "$scratch/cache" --no-save --no-package-lock \
+        --no-audit --no-fund --no-progress --loglevel=error "@bufbuild/buf@$buf_version" || return 1
+    rm -rf "$tools/buf"
+    mv "$scratch/buf" "$tools/buf"
+}
+
+need_grpcurl() {
+    find_grpcurl || { install_grpcurl && find_grpcurl; } || true
+    if [[ -n ${USHER_TEST_GRPCURL:-} ]]; then
+        have grpcurl "$USHER_TEST_GRPCURL"
+    else
+        lack grpcurl "go install github.com/fullstorydev/grpcurl/cmd/grpcurl@$grpcurl_version (go: apt-get install golang-go)"
+    fi
+}
+
+find_grpcurl() {
+    local candidate
+    for candidate in "$tools/bin/grpcurl" "$(type -P grpcurl)"; do
+        if [[ -x $candidate ]] && "$candidate" -version >/dev/null 2>&1; then
+            export USHER_TEST_GRPCURL=$candidate
+            return
+        fi
+    done
+    return 1
+}
+
+install_grpcurl() {
+    [[ $install == yes ]] || return 1
+    find_go || { apt_install golang-go ca-certificates && find_go; } || return 1
+    local found version
+    found=$(go env GOVERSION)
+    found=${found#go}
+    if at_least "$found" "$grpcurl_least_go"; then
+        version=$grpcurl_version
+    elif at_least "$found" "$grpcurl_old_least_go"; then
+        version=$grpcurl_old_version
+    else
+        echo "go $found is too old for grpcurl, which needs $grpcurl_old_least_go or newer"
+        return 1
+    fi
+    make_scratch || return 1
+    echo "installing grpcurl $version with go $found"
+    run env CGO_ENABLED=0 GOBIN="$scratch/bin" GOPATH="$scratch/path" GOMODCACHE="$scratch/modules" \
+        GOCACHE="$scratch/cache" GOFLAGS="${GOFLAGS:-} -modcacherw" \
+        go install "github.com/fullstorydev/grpcurl/cmd/grpcurl@$version" || return 1
+    mkdir -p "$tools/bin"
+    mv "$scratch/bin/grpcurl" "$tools/bin/grpcurl"
+}
+
+find_go() {
+    command -v go >/dev/null && return
+    [[ -x /usr/local/go/bin/go ]] && export PATH=$PATH:/usr/local/go/bin
+}
+
+# Sets `scratch` to a directory to install in, beside the final place.
+make_scratch() {
+    mkdir -p "$tools" && scratch=$(mktemp -d "$tools/install.XXXXXX") && remove_at_exit "$scratch"
+}
+
+# Installs Debian's packages; fails where that is not possible or not wanted.
+apt_install() {
+    [[ $install == yes ]] && command -v apt-get >/dev/null || return 1
+    local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120)
+    if ((EUID != 0)); then
+        command -v sudo >/dev/null && sudo -n true 2>/dev/null || return 1
+        apt=(sudo -n "${apt[@]}")
+    fi
+    echo "installing $* with apt-get"
+    local output
+    if [[ $apt_updated == no ]]; then
+        output=$("${apt[@]}" update </dev/null 2>&1) || printf '%s\n' "$output"
+        apt_updated=yes
+    fi
+    output=$("${apt[@]}" install -y --no-install-recommends "$@" </dev/null 2>&1) || {
+        printf '%s\n' "$output"
+        return 1
+    }
+}
