@@ -59,6 +59,8 @@ pub fn routes(api: Api, reflection: bool) -> Result<Routes, String> {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(usher_contract::DESCRIPTORS)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+                // So that grpcurl prints the details of errors.
+                .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
         };
         let failed = |e| format!("the contract's descriptors cannot be served: {e}");
         routes = routes
