@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use usher_domain::secret::Secret;
 
+use crate::error::nearest;
+
 /// How a setting is written in a variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -314,10 +316,8 @@ fn lay(table: &mut toml::Table, setting: &Setting, text: &str, from: &str, probl
 }
 
 fn unknown(path: &str) -> String {
-    let near = SETTINGS.iter().map(|setting| (strsim::jaro_winkler(setting.path, path), setting.path));
-    let near = near.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|near| near.0 > 0.8);
-    match near {
-        Some((_, near)) => format!("there is no setting `{path}`: did you mean `{near}`?"),
+    match nearest(path, SETTINGS.iter().map(|setting| setting.path)) {
+        Some(near) => format!("there is no setting `{path}`: did you mean `{near}`?"),
         None => format!("there is no setting `{path}`"),
     }
 }

@@ -23,36 +23,39 @@ impl pb::authorization_service_server::AuthorizationService for Api {
         &self,
         request: Request<pb::CheckPermissionRequest>,
     ) -> Result<Response<pb::CheckPermissionResponse>, Status> {
+        let account = request.get_ref().account_id.clone();
         let answer = async {
             let (caller, ask) = ask(&guard::CHECK_PERMISSION, request)?;
             let checked = check::check_permission(&self.app, &caller, &ask).await?;
             Ok(check_response(&self.app, &ask, checked))
         };
-        answer.await.map(Response::new).map_err(|error: Error| status::status(&error))
+        answer.await.map(Response::new).map_err(|error: Error| status::status(&error, &account))
     }
 
     async fn check_permissions(
         &self,
         request: Request<pb::CheckPermissionsRequest>,
     ) -> Result<Response<pb::CheckPermissionsResponse>, Status> {
+        let account = request.get_ref().account_id.clone();
         let answer = async {
             let (caller, ask) = ask(&guard::CHECK_PERMISSIONS, request)?;
             let checked = check::check_permissions(&self.app, &caller, &ask).await?;
             Ok(checks_response(&self.app, &ask, checked))
         };
-        answer.await.map(Response::new).map_err(|error: Error| status::status(&error))
+        answer.await.map(Response::new).map_err(|error: Error| status::status(&error, &account))
     }
 
     async fn list_permissions(
         &self,
         request: Request<pb::ListPermissionsRequest>,
     ) -> Result<Response<pb::ListPermissionsResponse>, Status> {
+        let account = request.get_ref().account_id.clone();
         let answer = async {
             let (caller, ask) = ask(&guard::LIST_PERMISSIONS, request)?;
             let listed = check::list_permissions(&self.app, &caller, &ask).await?;
             Ok(permissions_response(&self.app, &ask, listed))
         };
-        answer.await.map(Response::new).map_err(|error: Error| status::status(&error))
+        answer.await.map(Response::new).map_err(|error: Error| status::status(&error, &account))
     }
 
     async fn list_roles(
@@ -327,7 +330,14 @@ fn part(part: Part) -> pb::ExplanationPart {
         PartKind::Role | PartKind::Automation => pb::DecisionPart::Grant,
         PartKind::Owner => pb::DecisionPart::Owner,
     };
-    pb::ExplanationPart { part: kind.into(), holds: part.holds, detail: part.detail, ..Default::default() }
+    pb::ExplanationPart {
+        part: kind.into(),
+        holds: part.holds,
+        detail: part.detail,
+        reason: part.reason.map_or(pb::DecisionReason::Unspecified, decision_reason).into(),
+        // When a part came to be as it is, is known of none yet.
+        since_time: None,
+    }
 }
 
 fn permissions_response(
