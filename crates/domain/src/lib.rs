@@ -11,6 +11,8 @@ pub mod id;
 pub mod invitation;
 pub mod license;
 pub mod member;
+pub mod ownership;
+pub mod password;
 pub mod refusal;
 pub mod secret;
 pub mod standing;

@@ -1,8 +1,9 @@
 //! Why a rule of the domain says no. One enum, because the same refusal comes from several rules;
 //! `usher-server` gives each its code and reason on the wire.
 
-use crate::id::{InvitationId, UserId};
+use crate::id::{InvitationId, TransferId, UserId};
 use crate::license::Seats;
+use crate::ownership::TransferState;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -34,6 +35,14 @@ pub enum Refusal {
     Oneself,
     #[error("the member's role `{role}` uses no seat")]
     RoleUsesNoSeat { role: String },
+    #[error("an account can have one open ownership ticket, and `{id}` is open")]
+    TransferOpen { id: TransferId },
+    #[error("the ownership ticket is {state:?}")]
+    TransferEnded { state: TransferState },
+    #[error("the operator who opened a ticket cannot approve it; another must")]
+    SecondOperatorRequired,
+    #[error("the member holds the role `{role}` already")]
+    RoleAlreadyHeld { user_id: UserId, role: String },
     #[error("the member is suspended")]
     MemberSuspended { user_id: UserId },
 }

@@ -242,20 +242,38 @@ pub(crate) fn text<'t>(
     text
 }
 
-/// Reports an id that is not `[a-z][a-z0-9_]*`, or with `-` too where `dash` says so.
-pub(crate) fn check_id(report: &mut Report<'_>, id: At<&str>, what: &str, dash: bool) -> bool {
-    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || (dash && b == b'-');
+/// What an id may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IdForm {
+    /// `[a-z][a-z0-9_]*`: a resource type, a verb.
+    Word,
+    /// `-` too: a model, a role.
+    Dashed,
+    /// Capitals too, because products write their permissions so: `Update`.
+    Named,
+}
+
+/// Reports an id that has not its form.
+pub(crate) fn check_id(report: &mut Report<'_>, id: At<&str>, what: &str, form: IdForm) -> bool {
+    let letter = |b: u8| b.is_ascii_lowercase() || (form == IdForm::Named && b.is_ascii_uppercase());
+    let dash = form != IdForm::Word;
+    let plain = |b: u8| letter(b) || b.is_ascii_digit() || b == b'_' || (dash && b == b'-');
     let bytes = id.value.as_bytes();
     if bytes.len() > ID_LENGTH_MAX {
         report.error(id.at, format!("{what} {} has more than {ID_LENGTH_MAX} characters", quoted(id.value)));
         return false;
     }
-    if bytes.first().is_some_and(u8::is_ascii_lowercase) && bytes.iter().all(|b| plain(*b)) {
+    if bytes.first().is_some_and(|b| letter(*b)) && bytes.iter().all(|b| plain(*b)) {
         return true;
     }
     let dash = if dash { ", `-`" } else { "" };
+    let letters = if form == IdForm::Named { "a-z or A-Z" } else { "a-z" };
     let message = format!("{what} {} is malformed", quoted(id.value));
-    report.error_with(id.at, message, format!("it starts with a-z and holds only a-z, 0-9, `_`{dash}"));
+    report.error_with(
+        id.at,
+        message,
+        format!("it starts with {letters} and holds only {letters}, 0-9, `_`{dash}"),
+    );
     false
 }
 

@@ -10,7 +10,7 @@ use toml::de::DeTable;
 use crate::compile::compile;
 use crate::error::{At, Report, SourceErrors};
 use crate::hint::quoted;
-use crate::reader::{Fields, Value, Words, check_id, entries, text, words};
+use crate::reader::{Fields, IdForm, Value, Words, check_id, entries, text, words};
 use crate::resolve::resolve;
 use crate::rules;
 use crate::table::{ACTIONS_MAX, Condition, Holders, PERMISSIONS_MAX, ROLES_MAX, RoleModel};
@@ -141,7 +141,7 @@ fn read(report: &mut Report<'_>, table: &DeTable<'_>) -> Draft {
     let file = Fields::new(report, (table, 0), "the file", KEYS);
     let id = file.required_word(report, "id", "`id = \"…\"`, the name that accounts are created with");
     if let Some(id) = &id {
-        check_id(report, At { value: &id.value, at: id.at }, "model id", true);
+        check_id(report, At { value: &id.value, at: id.at }, "model id", IdForm::Dashed);
     }
     let title = file.title(report).value;
     let actions =
@@ -178,7 +178,7 @@ fn read(report: &mut Report<'_>, table: &DeTable<'_>) -> Draft {
 fn read_actions(report: &mut Report<'_>, table: &DeTable<'_>) -> Vec<DraftAction> {
     let mut actions = Vec::new();
     for (resource_type, value) in entries(table) {
-        let type_is_good = check_id(report, resource_type, "resource type", false);
+        let type_is_good = check_id(report, resource_type, "resource type", IdForm::Word);
         let name = format!("the verbs of `{}`", resource_type.value);
         let Some(verbs) = words(report, value, &name) else { continue };
         if verbs.is_empty() {
@@ -189,7 +189,7 @@ fn read_actions(report: &mut Report<'_>, table: &DeTable<'_>) -> Vec<DraftAction
             );
         }
         for verb in verbs {
-            let verb_is_good = check_id(report, At { value: &verb.value, at: verb.at }, "verb", false);
+            let verb_is_good = check_id(report, At { value: &verb.value, at: verb.at }, "verb", IdForm::Word);
             if type_is_good && verb_is_good {
                 let resource_type = At { value: resource_type.value.to_owned(), at: resource_type.at };
                 actions.push(DraftAction { resource_type, verb });
@@ -204,10 +204,11 @@ fn named_tables<'t, 'i>(
     report: &mut Report<'_>,
     table: &'t DeTable<'i>,
     what: &str,
+    form: IdForm,
 ) -> Vec<(At<String>, &'t DeTable<'i>)> {
     let mut tables = Vec::new();
     for (id, Value { value, at }) in entries(table) {
-        if !check_id(report, id, what, true) {
+        if !check_id(report, id, what, form) {
             continue;
         }
         match value.as_table() {
@@ -223,7 +224,7 @@ fn named_tables<'t, 'i>(
 
 fn read_permissions(report: &mut Report<'_>, table: &DeTable<'_>) -> Vec<DraftPermission> {
     let mut permissions = Vec::new();
-    for (id, table) in named_tables(report, table, "permission") {
+    for (id, table) in named_tables(report, table, "permission", IdForm::Named) {
         let name = format!("permission `{}`", id.value);
         let fields = Fields::new(report, (table, id.at), name, &["title", "when", "actions"]);
         permissions.push(DraftPermission {
@@ -249,7 +250,7 @@ fn read_roles(report: &mut Report<'_>, table: &DeTable<'_>) -> Vec<DraftRole> {
         "successor",
     ];
     let mut roles = Vec::new();
-    for (id, table) in named_tables(report, table, "role") {
+    for (id, table) in named_tables(report, table, "role", IdForm::Dashed) {
         let fields = Fields::new(report, (table, id.at), format!("role `{}`", id.value), KEYS);
         roles.push(DraftRole {
             title: fields.title(report),

@@ -204,5 +204,5 @@ fn explanations_find_who_would_grant() {
     let action = model.action_index("license.assign").unwrap();
     let roles: Vec<&str> = model.roles_that_grant(action).map(|role| &*role.id).collect();
     let permissions: Vec<&str> = model.permissions_that_grant(action).map(|p| &*p.id).collect();
-    assert_eq!((roles, permissions), (vec!["owner", "admin"], vec!["billing", "manage"]));
+    assert_eq!((roles, permissions), (vec!["owner", "admin"], vec!["Billing", "Manage"]));
 }

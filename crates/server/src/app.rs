@@ -1,17 +1,31 @@
 //! What every use case works with. A use case is one function in one file below: it gets the app,
 //! the caller and a command, and opens at most one transaction.
 
+pub mod accept_invitation;
 pub mod access;
+pub mod account_state;
 pub mod change;
+pub mod change_role;
 pub mod check;
 pub mod create_account;
+pub mod events;
 pub mod get_account;
+pub mod identity;
 pub mod invitations;
 pub mod invite_user;
 pub mod licenses;
 pub mod manage_licenses;
+pub mod member_target;
 pub mod members;
+pub mod ownership;
+pub mod remove_member;
+pub mod revise_invitation;
 pub mod roles;
+pub mod sign_in;
+pub mod suspend_member;
+pub mod update_member;
+pub mod user_change;
+pub mod users;
 pub mod view;
 
 use std::ops::Deref;
@@ -24,6 +38,7 @@ use usher_storage::Store;
 
 use crate::cache::Standings;
 use crate::clock::Clock;
+use crate::password::Passwords;
 use crate::token::PageTokens;
 
 /// Choices of the operator that use cases depend on.
@@ -49,6 +64,7 @@ pub struct Parts {
     /// Revisions of different epochs do not compare.
     pub epoch: String,
     pub page_tokens: PageTokens,
+    pub passwords: Passwords,
     /// Wakes the worker that sends mails.
     pub mail_waits: Notify,
 }

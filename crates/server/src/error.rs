@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use usher_domain::caller::Scope;
 use usher_domain::invitation::InvitationState;
+use usher_domain::password::PasswordError;
 use usher_domain::refusal::Refusal;
 use usher_policy::Reason;
 
@@ -39,6 +40,7 @@ pub enum Missing {
     Invitation,
     Identity,
     Token,
+    Transfer,
 }
 
 /// Whose the taken thing is not.
@@ -51,7 +53,7 @@ pub enum Taken {
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("{}", .0.iter().map(|v| format!("{} {}", v.field, v.description)).collect::<Vec<_>>().join("; "))]
+    #[error("{}", .0.iter().map(|v| format!("{}: {}", v.field, v.description)).collect::<Vec<_>>().join("; "))]
     Invalid(Vec<Violation>),
     #[error("no caller is proven")]
     Unauthenticated,
@@ -71,6 +73,28 @@ pub enum Error {
     RoleNotAssignable { role: String },
     #[error("the invitation is {0:?}")]
     InvitationOver(InvitationState),
+    #[error("the member who sponsors the invitation may not invite to this role any more")]
+    SponsorLacksRight,
+    #[error("address or password is wrong, or the login is another person's")]
+    WrongCredentials,
+    #[error("the address belongs to a person who has a login; they prove it instead of setting a password")]
+    ExistingLoginRequired,
+    #[error("the username is bound to another person at the provider")]
+    UsernameBoundToAnother,
+    #[error("{0}")]
+    Password(#[from] PasswordError),
+    #[error("too many tries")]
+    RateLimited { retry_after: Duration },
+    #[error("the server has more in hand than it takes")]
+    Overloaded,
+    #[error("the account is closed")]
+    AccountClosed,
+    #[error("the caller cannot say which operator stands behind the ticket")]
+    OperatorUnproven,
+    #[error("the role model has no role that support moves; name a role that somebody must hold")]
+    ModelHasNoSupportRole,
+    #[error("the person must keep holding a role in {}", .accounts.join(", "))]
+    HolderInAccounts { accounts: Vec<String>, refusal: Refusal },
     #[error("{0:?} not found")]
     Missing(Missing),
     #[error("{0:?} is taken")]

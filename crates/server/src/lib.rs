@@ -12,6 +12,7 @@ pub mod error;
 pub mod guard;
 pub mod lifecycle;
 pub mod mail;
+pub mod password;
 pub mod random;
 pub mod rpc;
 pub mod telemetry;

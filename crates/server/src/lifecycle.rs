@@ -24,6 +24,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::Error;
 use crate::mail::Mailer;
+use crate::password::Passwords;
 use crate::random;
 use crate::rpc::{self, Api};
 use crate::token::PageTokens;
@@ -88,6 +89,7 @@ pub async fn build_app(config: &Config, clock: Clock) -> Result<App, StartError>
         },
         epoch,
         page_tokens: PageTokens::new(key),
+        passwords: Passwords::new(PASSWORDS_AT_ONCE)?,
         mail_waits: tokio::sync::Notify::new(),
     }))
 }
@@ -223,6 +225,9 @@ async fn set_all(health: &HealthReporter, status: ServingStatus) {
         health.set_service_status(service, status).await;
     }
 }
+
+/// How many passwords are hashed at once: each takes a core and 46 MiB for a tenth of a second.
+const PASSWORDS_AT_ONCE: usize = 2;
 
 /// How often readiness is looked at.
 const READINESS_EVERY: Duration = Duration::from_secs(1);

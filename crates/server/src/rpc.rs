@@ -3,13 +3,18 @@
 //! it, because they are asked for on every request of every sibling.
 
 mod account;
+mod audit;
 mod authorization;
 pub(crate) mod client;
 mod convert;
+mod invitation;
 mod license;
 mod member;
+mod ownership;
 pub(crate) mod parse;
+mod sign_in;
 pub mod status;
+mod user;
 
 use std::future::Future;
 
@@ -36,11 +41,14 @@ pub struct Api {
 }
 
 /// The contract's services that are served.
-pub const SERVICES: [&str; 4] = [
+pub const SERVICES: [&str; 7] = [
     "usher.v1.AuthorizationService",
     "usher.v1.MemberService",
     "usher.v1.LicenseService",
     "usher.v1.AccountService",
+    "usher.v1.SignInService",
+    "usher.v1.UserService",
+    "usher.v1.AuditService",
 ];
 
 /// All services, with the contract's descriptors in both versions of the reflection protocol if they
@@ -53,12 +61,17 @@ pub fn routes(api: Api, reflection: bool) -> Result<Routes, String> {
         .add_service(pb::authorization_service_server::AuthorizationServiceServer::new(api.clone()))
         .add_service(pb::member_service_server::MemberServiceServer::new(api.clone()))
         .add_service(pb::license_service_server::LicenseServiceServer::new(api.clone()))
-        .add_service(pb::account_service_server::AccountServiceServer::new(api));
+        .add_service(pb::account_service_server::AccountServiceServer::new(api.clone()))
+        .add_service(pb::sign_in_service_server::SignInServiceServer::new(api.clone()))
+        .add_service(pb::user_service_server::UserServiceServer::new(api.clone()))
+        .add_service(pb::audit_service_server::AuditServiceServer::new(api));
     if reflection {
         let builder = || {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(usher_contract::DESCRIPTORS)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+                // So that grpcurl prints the details of errors.
+                .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
         };
         let failed = |e| format!("the contract's descriptors cannot be served: {e}");
         routes = routes

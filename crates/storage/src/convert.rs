@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use usher_domain::id::{AccountId, InvitationId, UserId};
+use usher_domain::id::{AccountId, InvitationId, TransferId, UserId};
 use usher_domain::time::Time;
 
 use crate::error::Error;
@@ -53,6 +53,10 @@ pub(crate) fn user_id_opt(text: Option<&str>) -> Result<Option<UserId>, Error> {
 
 pub(crate) fn invitation_id(text: &str) -> Result<InvitationId, Error> {
     InvitationId::parse(text).map_err(|_| Error::corrupt("invitation id", text))
+}
+
+pub(crate) fn transfer_id(text: &str) -> Result<TransferId, Error> {
+    TransferId::parse(text).map_err(|_| Error::corrupt("transfer id", text))
 }
 
 pub(crate) fn count(n: i64) -> Result<u32, Error> {

@@ -1,6 +1,6 @@
 //! The audit log: appended in the transaction of the change, chained within its stream.
 
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect};
 use usher_domain::event::{Event, Facts, Personal, Stream};
 use usher_domain::time::Time;
 
@@ -36,6 +36,8 @@ pub struct EventFilter {
     /// A whole kind, or its part before the dot.
     pub kinds: Vec<String>,
     pub subject_id: Option<String>,
+    /// The newest first.
+    pub descending: bool,
 }
 
 impl Tx {
@@ -114,12 +116,18 @@ impl Tx {
             }));
         }
         if let Some((revision, index)) = after {
-            let same = event::Column::Revision.eq(revision).and(event::Column::Idx.gt(index));
-            query = query.filter(Condition::any().add(event::Column::Revision.gt(revision)).add(same));
+            use event::Column::{Idx, Revision};
+            let (later, same) = if filter.descending {
+                (Revision.lt(revision), Revision.eq(revision).and(Idx.lt(index)))
+            } else {
+                (Revision.gt(revision), Revision.eq(revision).and(Idx.gt(index)))
+            };
+            query = query.filter(Condition::any().add(later).add(same));
         }
+        let order = if filter.descending { Order::Desc } else { Order::Asc };
         query
-            .order_by_asc(event::Column::Revision)
-            .order_by_asc(event::Column::Idx)
+            .order_by(event::Column::Revision, order.clone())
+            .order_by(event::Column::Idx, order)
             .limit(u64::from(limit))
             .all(&self.inner)
             .await?

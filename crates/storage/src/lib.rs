@@ -12,14 +12,17 @@
 mod account;
 mod convert;
 mod entity;
+mod erase;
 mod error;
 mod event;
 mod invitation;
 mod member;
 mod migration;
 mod outbox;
+mod ownership_transfer;
 mod request;
 mod role_model;
+mod sign_in_failure;
 mod standing;
 mod store;
 mod user;

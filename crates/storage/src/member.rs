@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
-use sea_orm::sea_query::Condition;
+use sea_orm::sea_query::{Condition, Expr, Func};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter, QueryOrder,
     QuerySelect,
 };
+use usher_domain::account::Account;
 use usher_domain::email::EmailAddress;
 use usher_domain::id::{AccountId, UserId};
 use usher_domain::member::{Member, MemberIdentity, MemberState};
@@ -14,7 +15,7 @@ use usher_domain::text::username_key;
 use usher_domain::time::Time;
 
 use crate::convert::{account_id, count, from_word, micros, time, time_opt, user_id, user_id_opt, word};
-use crate::entity::{identity, member, member_identity, user};
+use crate::entity::{account, identity, member, member_identity, user};
 use crate::error::Error;
 use crate::store::Tx;
 
@@ -73,6 +74,8 @@ impl Tx {
             account_id: Set(member.account_id.to_string()),
             user_id: Set(member.user_id.to_string()),
             join_time: Set(member.join_time.micros()),
+            first_sign_in_time: Set(micros(member.first_sign_in_time)),
+            last_sign_in_time: Set(micros(member.last_sign_in_time)),
             invited_by: Set(member.invited_by.as_ref().map(ToString::to_string)),
             changed_time: Set(stamp.time.micros()),
             changed_event: Set(stamp.event_kind.to_owned()),
@@ -87,7 +90,29 @@ impl Tx {
         Ok(())
     }
 
-    /// Writes what can change of a member: contact, role, state, seat, sign-in times.
+    /// Notes a sign-in on all memberships of a user, to the day, so that most of them write nothing.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn member_note_sign_in(&self, id: &UserId, now: Time) -> Result<(), Error> {
+        let day = now.to_the_day().micros();
+        let stale = Condition::any()
+            .add(member::Column::LastSignInTime.is_null())
+            .add(member::Column::LastSignInTime.lt(day));
+        member::Entity::update_many()
+            .col_expr(member::Column::LastSignInTime, Expr::val(day).into())
+            .col_expr(
+                member::Column::FirstSignInTime,
+                Func::coalesce([Expr::col(member::Column::FirstSignInTime), Expr::val(now.micros())]).into(),
+            )
+            .filter(member::Column::UserId.eq(id.as_str()))
+            .filter(stale)
+            .exec(&self.inner)
+            .await?;
+        Ok(())
+    }
+
+    /// Writes what can change of a member: contact, role, state, seat.
     ///
     /// # Errors
     /// Those of the database; when the member is not there.
@@ -207,6 +232,37 @@ impl Tx {
         ids.iter().map(|id| account_id(id)).collect()
     }
 
+    /// A user's memberships with their accounts, by account id, after the given one.
+    ///
+    /// # Errors
+    /// Those of the database; a row that does not parse.
+    pub async fn membership_list(
+        &self,
+        id: &UserId,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<(Member, Account)>, Error> {
+        let mut query = member::Entity::find().filter(member::Column::UserId.eq(id.as_str()));
+        if let Some(after) = after {
+            query = query.filter(member::Column::AccountId.gt(after));
+        }
+        let rows =
+            query.order_by_asc(member::Column::AccountId).limit(u64::from(limit)).all(&self.inner).await?;
+        let ids: Vec<String> = rows.iter().map(|row| row.account_id.clone()).collect();
+        let accounts =
+            account::Entity::find().filter(account::Column::Id.is_in(ids)).all(&self.inner).await?;
+        let mut accounts: HashMap<String, Account> = accounts
+            .into_iter()
+            .map(|row| Ok((row.id.clone(), crate::account::from_row(row)?)))
+            .collect::<Result<_, Error>>()?;
+        rows.into_iter()
+            .filter_map(|row| {
+                let account = accounts.remove(&row.account_id)?;
+                Some(from_row(row, Vec::new(), false).map(|member| (member, account)))
+            })
+            .collect()
+    }
+
     /// The models and roles that members have, for a server to see whether its files know them.
     ///
     /// # Errors
@@ -293,8 +349,6 @@ fn changing(member: &Member) -> member::ActiveModel {
         state: Set(word(member.state)),
         seat: Set(member.seat),
         suspend_time: Set(micros(member.suspend_time)),
-        first_sign_in_time: Set(micros(member.first_sign_in_time)),
-        last_sign_in_time: Set(micros(member.last_sign_in_time)),
         ..Default::default()
     }
 }

@@ -203,28 +203,52 @@ impl Tx {
         let query = outbox::Entity::find()
             .filter(outbox::Column::AccountId.eq(account.as_str()))
             .filter(outbox::Column::CreateTime.gt(since.micros()));
-        let n = query.clone().count(&self.inner).await?;
-        let oldest = query.order_by_asc(outbox::Column::CreateTime).one(&self.inner).await?;
-        Ok((count(i64::try_from(n).unwrap_or(i64::MAX))?, oldest.map(|row| time(row.create_time))))
+        count_and_oldest(query, &self.inner).await
     }
 
-    /// How many mails of one kind went to an address since then.
+    /// The user whom a founder's mail to one of these spellings was for, the newest first.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn outbox_find_founder(&self, emails: &[&str]) -> Result<Option<String>, Error> {
+        let row = outbox::Entity::find()
+            .filter(outbox::Column::Email.is_in(emails.iter().copied()))
+            .filter(outbox::Column::Kind.eq(word(MailKind::Founder)))
+            .order_by_desc(outbox::Column::CreateTime)
+            .one(&self.inner)
+            .await?;
+        Ok(row.map(|row| row.subject_id))
+    }
+
+    /// Forgets mails that were done with before then, and how many they were. A founder's stays: one
+    /// who never set a password is found again by it.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn outbox_delete_before(&self, before: Time) -> Result<u64, Error> {
+        let done = outbox::Entity::delete_many()
+            .filter(outbox::Column::DoneTime.lte(before.micros()))
+            .filter(outbox::Column::Kind.ne(word(MailKind::Founder)))
+            .exec(&self.inner)
+            .await?;
+        Ok(done.rows_affected)
+    }
+
+    /// How many mails of one kind went to an address since then, and when the oldest of these was.
     ///
     /// # Errors
     /// Those of the database.
     pub async fn outbox_count_for(
         &self,
         kind: MailKind,
-        subject_id: &str,
+        email: &str,
         since: Time,
-    ) -> Result<u32, Error> {
-        let n = outbox::Entity::find()
-            .filter(outbox::Column::SubjectId.eq(subject_id))
+    ) -> Result<(u32, Option<Time>), Error> {
+        let query = outbox::Entity::find()
+            .filter(outbox::Column::Email.eq(email))
             .filter(outbox::Column::Kind.eq(word(kind)))
-            .filter(outbox::Column::CreateTime.gt(since.micros()))
-            .count(&self.inner)
-            .await?;
-        count(i64::try_from(n).unwrap_or(i64::MAX))
+            .filter(outbox::Column::CreateTime.gt(since.micros()));
+        count_and_oldest(query, &self.inner).await
     }
 
     /// How many mails wait, and since when the oldest does.
@@ -233,9 +257,7 @@ impl Tx {
     /// Those of the database.
     pub async fn outbox_depth(&self) -> Result<(u32, Option<Time>), Error> {
         let query = outbox::Entity::find().filter(outbox::Column::State.eq("queued"));
-        let n = query.clone().count(&self.inner).await?;
-        let oldest = query.order_by_asc(outbox::Column::CreateTime).one(&self.inner).await?;
-        Ok((count(i64::try_from(n).unwrap_or(i64::MAX))?, oldest.map(|row| time(row.create_time))))
+        count_and_oldest(query, &self.inner).await
     }
 
     /// The mails about an invitation, oldest first. For tests and support.
@@ -252,6 +274,15 @@ impl Tx {
             .map(from_row)
             .collect()
     }
+}
+
+async fn count_and_oldest(
+    query: sea_orm::Select<outbox::Entity>,
+    tx: &sea_orm::DatabaseTransaction,
+) -> Result<(u32, Option<Time>), Error> {
+    let n = query.clone().count(tx).await?;
+    let oldest = query.order_by_asc(outbox::Column::CreateTime).one(tx).await?;
+    Ok((count(i64::try_from(n).unwrap_or(i64::MAX))?, oldest.map(|row| time(row.create_time))))
 }
 
 fn from_row(row: outbox::Model) -> Result<Mail, Error> {

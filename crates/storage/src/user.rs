@@ -1,6 +1,6 @@
 //! Users: what was proven of a person, and nothing else.
 
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use usher_domain::email::EmailAddress;
 use usher_domain::id::UserId;
 use usher_domain::secret::Secret;
@@ -10,7 +10,7 @@ use usher_domain::time::Time;
 use crate::convert::{micros, time, time_opt, user_id};
 use crate::entity::{identity, user, user_token};
 use crate::error::Error;
-use crate::store::Tx;
+use crate::store::{Engine, Tx};
 
 /// A person.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -183,6 +183,29 @@ impl Tx {
             .exec(&self.inner)
             .await?;
         Ok(done.rows_affected == 1)
+    }
+
+    /// # Errors
+    /// Those of the database.
+    pub async fn identity_delete_all(&self, user: &UserId) -> Result<(), Error> {
+        identity::Entity::delete_many()
+            .filter(identity::Column::UserId.eq(user.as_str()))
+            .exec(&self.inner)
+            .await?;
+        Ok(())
+    }
+
+    /// Locks the user's row until the transaction ends, and reads it. After accounts, if any.
+    ///
+    /// # Errors
+    /// [`Error::Contention`] when the lock cannot be had in time.
+    pub async fn user_lock(&self, id: &UserId) -> Result<Option<User>, Error> {
+        let query = user::Entity::find_by_id(id.as_str());
+        let query = match self.engine {
+            Engine::Postgres => query.lock_exclusive(),
+            Engine::Sqlite => query,
+        };
+        query.one(&self.inner).await?.map(from_row).transpose()
     }
 
     /// Keeps the hash of a token that is about to be mailed.

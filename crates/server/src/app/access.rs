@@ -45,6 +45,11 @@ impl<'a> Access<'a> {
         Ok(Self { roles, now, account, acting, standing })
     }
 
+    /// The platform's access to a locked account, closed or not.
+    pub fn of_platform(roles: &'a Catalogue, now: Time, account: Account) -> Self {
+        Self { roles, now, account, acting: &Acting::Platform, standing: None }
+    }
+
     /// Whether the acting party may do this here. The platform may do everything.
     ///
     /// # Errors
@@ -100,20 +105,26 @@ impl<'a> Access<'a> {
         if role.changes_by_support_only {
             return Err(Refusal::RoleChangesBySupportOnly { role: role.id.to_string() }.into());
         }
-        if self.acting == &Acting::Platform {
-            return Ok(());
+        self.require_covers(role, index)?;
+        match self.actor_role() {
+            Some(actor_role) if !self.model()?.may_assign(actor_role, index) => {
+                Err(Error::RoleNotAssignable { role: role.id.to_string() })
+            }
+            _ => Ok(()),
         }
-        let model = self.model()?;
-        let Some(actor_role) = self.actor_role() else {
-            return Err(Error::RoleAboveActor { role: role.id.to_string() });
+    }
+
+    /// Whether everything that this role allows is allowed to the acting party too.
+    ///
+    /// # Errors
+    /// `RoleAboveActor`.
+    pub fn require_covers(&self, role: &Role, index: RoleIndex) -> Result<(), Error> {
+        let covers = match (self.acting, self.actor_role()) {
+            (Acting::Platform, _) => true,
+            (Acting::Member(_), Some(actor_role)) => self.model()?.covers(actor_role, index),
+            (Acting::Member(_), None) => false,
         };
-        if !model.covers(actor_role, index) {
-            return Err(Error::RoleAboveActor { role: role.id.to_string() });
-        }
-        if !model.may_assign(actor_role, index) {
-            return Err(Error::RoleNotAssignable { role: role.id.to_string() });
-        }
-        Ok(())
+        if covers { Ok(()) } else { Err(Error::RoleAboveActor { role: role.id.to_string() }) }
     }
 }
 

@@ -78,6 +78,37 @@ pub async fn change<T>(
 where
     T: Serialize + DeserializeOwned + Send,
 {
+    run(app, caller, guard, change, false, work).await
+}
+
+/// As [`change`], for what the platform may do to closed accounts too.
+///
+/// # Errors
+/// As [`change`].
+pub async fn change_any<T>(
+    app: &App,
+    caller: &Caller,
+    guard: &Guard,
+    change: &Change,
+    work: impl AsyncFnOnce(&mut Scene<'_>) -> Result<T, Error> + Send,
+) -> Result<Changed<T>, Error>
+where
+    T: Serialize + DeserializeOwned + Send,
+{
+    run(app, caller, guard, change, true, work).await
+}
+
+async fn run<T>(
+    app: &App,
+    caller: &Caller,
+    guard: &Guard,
+    change: &Change,
+    even_closed: bool,
+    work: impl AsyncFnOnce(&mut Scene<'_>) -> Result<T, Error> + Send,
+) -> Result<Changed<T>, Error>
+where
+    T: Serialize + DeserializeOwned + Send,
+{
     let key = RequestKey {
         caller: caller.name.to_string(),
         rpc: guard.rpc,
@@ -92,17 +123,11 @@ where
             if let Some(first) = replay(tx, &key, change, now).await? {
                 return Ok((first, false));
             }
-            let access = Access::open(&app.roles, now, tx, account, &change.acting).await?;
-            let mut scene = Scene {
-                app,
-                tx,
-                access,
-                caller,
-                change,
-                events: Vec::new(),
-                account_event: None,
-                has_mail: false,
+            let access = match account {
+                Some(account) if even_closed => Access::of_platform(&app.roles, now, account),
+                account => Access::open(&app.roles, now, tx, account, &change.acting).await?,
             };
+            let mut scene = Scene::begin(app, tx, access, caller, change);
             if let Some(action) = guard.action {
                 scene.access.require(action)?;
             }
@@ -161,7 +186,18 @@ pub(super) async fn remember<T: Serialize>(
     Ok(tx.request_insert(key, &change.digest, &outcome, now).await?)
 }
 
-impl Scene<'_> {
+impl<'a> Scene<'a> {
+    /// Begins a change of an account that the transaction has locked.
+    pub fn begin(
+        app: &'a App,
+        tx: &'a Tx,
+        access: Access<'a>,
+        caller: &'a Caller,
+        change: &'a Change,
+    ) -> Self {
+        Self { app, tx, access, caller, change, events: Vec::new(), account_event: None, has_mail: false }
+    }
+
     pub fn account(&self) -> &Account {
         &self.access.account
     }
@@ -219,7 +255,10 @@ impl Scene<'_> {
     }
 
     /// Writes the account and its events; the revision goes up by one if anything happened.
-    async fn finish(mut self) -> Result<(i64, u32), Error> {
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn finish(mut self) -> Result<(i64, u32), Error> {
         let count = u32::try_from(self.events.len()).unwrap_or(u32::MAX);
         let account = &mut self.access.account;
         if count > 0 {

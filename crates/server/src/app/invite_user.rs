@@ -184,7 +184,6 @@ async fn open(
     if let Some(mut expired) = expired {
         expired.stored_state = InvitationState::Expired;
         scene.tx.invitation_update(&expired).await?;
-        scene.tx.invitation_token_delete(&expired.id).await?;
     }
     let mut invitation = new_invitation(scene, command, seat)?;
     let mut accept_link = None;

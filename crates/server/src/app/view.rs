@@ -185,7 +185,12 @@ pub async fn member_affordances(
         release_seat: access
             .require("license.release")
             .and_then(|()| if member.seat { lose() } else { no_seat_to_release(role) }),
-        update: touch("member.update"),
+        update: access.require("member.update").and_then(|()| {
+            if access.is_oneself(&member.user_id) {
+                return Err(Refusal::Oneself.into());
+            }
+            access.require_covers(role, index)
+        }),
     })
 }
 

@@ -184,7 +184,7 @@ fn welcome(address: std::net::SocketAddr, mails: &std::path::Path) -> Vec<String
     lines.extend(call(
         "AuthorizationService/CheckPermission",
         r#"{"account_id":"acme","subject":{"user_id":"edith"},"action":"run","resource":{"type":"job"}}"#,
-        "DECISION_ALLOW, ROLE_GRANTS: an editor runs jobs by the permission `update`",
+        "DECISION_ALLOW, ROLE_GRANTS: an editor runs jobs by the permission `Update`",
     ));
     lines.extend(call(
         "AuthorizationService/CheckPermission",

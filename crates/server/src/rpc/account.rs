@@ -10,15 +10,22 @@ use usher_domain::text::{NAME_LENGTH_MAX, NOTE_LENGTH_MAX, username};
 
 use super::convert::{account, licenses, member};
 use super::license::{parse_subscription, purchased_seats};
-use super::parse::{Parse, Parser, party};
+use super::parse::{Parse, Parser, Party, party};
 use super::{Answer, Api, token_of};
 use crate::app::App;
+use crate::app::account_state::{
+    AccountOutcome, UpdateAccount, close_account, reactivate_account, suspend_account, update_account,
+};
 use crate::app::change::{Change, Changed};
 use crate::app::create_account::{
     CreateAccount, CreateAccountOutcome, Founder, create_account, new_account_id,
 };
 use crate::app::get_account::get_account;
 use crate::app::members::Read;
+use crate::app::ownership::{
+    approve_ownership_transfer, cancel_ownership_transfer, get_ownership_transfer, list_ownership_transfers,
+    open_ownership_transfer,
+};
 use crate::guard;
 
 #[tonic::async_trait]
@@ -35,6 +42,68 @@ impl pb::account_service_server::AccountService for Api {
         request: Request<pb::GetAccountRequest>,
     ) -> Result<Response<pb::GetAccountResponse>, Status> {
         self.serve(&guard::GET_ACCOUNT, request, get_account).await
+    }
+    async fn update_account(
+        &self,
+        request: Request<pb::UpdateAccountRequest>,
+    ) -> Result<Response<pb::UpdateAccountResponse>, Status> {
+        self.serve(&guard::UPDATE_ACCOUNT, request, update_account).await
+    }
+
+    async fn suspend_account(
+        &self,
+        request: Request<pb::SuspendAccountRequest>,
+    ) -> Result<Response<pb::SuspendAccountResponse>, Status> {
+        self.serve(&guard::SUSPEND_ACCOUNT, request, suspend_account).await
+    }
+
+    async fn reactivate_account(
+        &self,
+        request: Request<pb::ReactivateAccountRequest>,
+    ) -> Result<Response<pb::ReactivateAccountResponse>, Status> {
+        self.serve(&guard::REACTIVATE_ACCOUNT, request, reactivate_account).await
+    }
+
+    async fn close_account(
+        &self,
+        request: Request<pb::CloseAccountRequest>,
+    ) -> Result<Response<pb::CloseAccountResponse>, Status> {
+        self.serve(&guard::CLOSE_ACCOUNT, request, close_account).await
+    }
+
+    async fn open_ownership_transfer(
+        &self,
+        request: Request<pb::OpenOwnershipTransferRequest>,
+    ) -> Result<Response<pb::OpenOwnershipTransferResponse>, Status> {
+        self.serve(&guard::OPEN_OWNERSHIP_TRANSFER, request, open_ownership_transfer).await
+    }
+
+    async fn approve_ownership_transfer(
+        &self,
+        request: Request<pb::ApproveOwnershipTransferRequest>,
+    ) -> Result<Response<pb::ApproveOwnershipTransferResponse>, Status> {
+        self.serve(&guard::APPROVE_OWNERSHIP_TRANSFER, request, approve_ownership_transfer).await
+    }
+
+    async fn cancel_ownership_transfer(
+        &self,
+        request: Request<pb::CancelOwnershipTransferRequest>,
+    ) -> Result<Response<pb::CancelOwnershipTransferResponse>, Status> {
+        self.serve(&guard::CANCEL_OWNERSHIP_TRANSFER, request, cancel_ownership_transfer).await
+    }
+
+    async fn get_ownership_transfer(
+        &self,
+        request: Request<pb::GetOwnershipTransferRequest>,
+    ) -> Result<Response<pb::GetOwnershipTransferResponse>, Status> {
+        self.serve(&guard::GET_OWNERSHIP_TRANSFER, request, get_ownership_transfer).await
+    }
+
+    async fn list_ownership_transfers(
+        &self,
+        request: Request<pb::ListOwnershipTransfersRequest>,
+    ) -> Result<Response<pb::ListOwnershipTransfersResponse>, Status> {
+        self.serve(&guard::LIST_OWNERSHIP_TRANSFERS, request, list_ownership_transfers).await
     }
 }
 
@@ -149,3 +218,93 @@ impl Answer<(AccountView, i64)> for pb::GetAccountResponse {
         Self { account: Some(account(view)), revision, consistency_token: token_of(app, id, revision) }
     }
 }
+
+impl Parse for pb::UpdateAccountRequest {
+    type Command = UpdateAccount;
+
+    fn account(&self) -> &str {
+        &self.account_id
+    }
+
+    fn parse(self, parser: &mut Parser) -> Option<UpdateAccount> {
+        let acting = party!(self.acting, update_account_request);
+        let change = parser.change(&self.account_id, acting, &self.request_id);
+        let name = match &self.name {
+            Some(name) => parser.required_line("name", name, NAME_LENGTH_MAX).map(Some),
+            None => Some(None),
+        };
+        Some(UpdateAccount { change: change?, name: name? })
+    }
+}
+
+/// A change that only the platform can ask for.
+pub(super) fn by_platform(
+    parser: &mut Parser,
+    account: &str,
+    request_id: &str,
+    note: &str,
+) -> Option<Change> {
+    let change = parser.change(account, Some(Party::Platform), request_id);
+    let note = parser.line("note", note, NOTE_LENGTH_MAX);
+    let mut change = change?;
+    change.note = note?;
+    Some(change)
+}
+
+impl Parse for pb::SuspendAccountRequest {
+    type Command = Change;
+
+    fn account(&self) -> &str {
+        &self.account_id
+    }
+
+    fn parse(self, parser: &mut Parser) -> Option<Change> {
+        by_platform(parser, &self.account_id, &self.request_id, &self.note)
+    }
+}
+
+impl Parse for pb::ReactivateAccountRequest {
+    type Command = Change;
+
+    fn account(&self) -> &str {
+        &self.account_id
+    }
+
+    fn parse(self, parser: &mut Parser) -> Option<Change> {
+        by_platform(parser, &self.account_id, &self.request_id, &self.note)
+    }
+}
+
+impl Parse for pb::CloseAccountRequest {
+    type Command = Change;
+
+    fn account(&self) -> &str {
+        &self.account_id
+    }
+
+    fn parse(self, parser: &mut Parser) -> Option<Change> {
+        by_platform(parser, &self.account_id, &self.request_id, &self.note)
+    }
+}
+
+/// The four changes of an account answer alike.
+macro_rules! answers_with_account {
+    ($($response:ident),+) => {$(
+        impl Answer<Changed<AccountOutcome>> for pb::$response {
+            fn answer(app: &App, id: &str, changed: Changed<AccountOutcome>) -> Self {
+                Self {
+                    account: Some(account(changed.outcome.account)),
+                    revision: changed.revision,
+                    consistency_token: token_of(app, id, changed.revision),
+                }
+            }
+        }
+    )+};
+}
+
+answers_with_account!(
+    UpdateAccountResponse,
+    SuspendAccountResponse,
+    ReactivateAccountResponse,
+    CloseAccountResponse
+);

@@ -2,20 +2,24 @@
 
 use tonic::{Request, Response, Status};
 use usher_contract::v1 as pb;
-use usher_domain::invitation::{Delivery, LIFETIME_MAX, LIFETIME_MIN};
 use usher_domain::member::MemberState;
 use usher_domain::text::NAME_LENGTH_MAX;
 
-use super::account::external_username;
-use super::convert::{from_delivery, from_invitation_state, invitation, licenses, member};
+use super::convert::{licenses, member};
 use super::parse::{Parse, Parser, party};
 use super::{Answer, Api, token_of};
 use crate::app::App;
+use crate::app::accept_invitation::{accept_invitation, look_up_invitation};
 use crate::app::change::Changed;
-use crate::app::invitations::{GetInvitation, ListInvitations, get_invitation, list_invitations};
-use crate::app::invite_user::{InviteOutcome, InviteUser, invite_user};
+use crate::app::change_role::{ChangeRole, MemberOutcome, change_role};
+use crate::app::invitations::{get_invitation, list_invitations};
+use crate::app::invite_user::invite_user;
 use crate::app::members::{GetMember, ListMembers, Listed, Seat, get_member, list_members};
-use crate::app::view::{InvitationView, MemberView};
+use crate::app::remove_member::{RemoveMember, RemoveMemberOutcome, remove_member};
+use crate::app::revise_invitation::{resend_invitation, revoke_invitation, update_invitation};
+use crate::app::suspend_member::{ReactivateMember, SuspendMember, reactivate_member, suspend_member};
+use crate::app::update_member::{UpdateMember, UpdateMemberOutcome, update_member};
+use crate::app::view::MemberView;
 use crate::guard;
 
 /// The most values of one filter of a list.
@@ -57,80 +61,79 @@ impl pb::member_service_server::MemberService for Api {
     ) -> Result<Response<pb::GetMemberResponse>, Status> {
         self.serve(&guard::GET_MEMBER, request, get_member).await
     }
-}
-
-impl Parse for pb::InviteUserRequest {
-    type Command = InviteUser;
-
-    fn account(&self) -> &str {
-        &self.account_id
+    async fn update_invitation(
+        &self,
+        request: Request<pb::UpdateInvitationRequest>,
+    ) -> Result<Response<pb::UpdateInvitationResponse>, Status> {
+        self.serve(&guard::UPDATE_INVITATION, request, update_invitation).await
     }
 
-    fn parse(self, parser: &mut Parser) -> Option<InviteUser> {
-        let acting = party!(self.acting, invite_user_request);
-        let change = parser.change(&self.account_id, acting, &self.request_id);
-        let email = parser.email("email", &self.email);
-        let display_name = parser.line("display_name", &self.display_name, NAME_LENGTH_MAX);
-        let role = parser.word("role", &self.role);
-        let has_identity = self.identity.is_some();
-        let identity = match &self.identity {
-            Some(identity) => external_username(parser, "identity", identity).map(Some),
-            None => Some(None),
-        };
-        let delivery = match self.delivery {
-            None if has_identity => Some(Delivery::None),
-            None => Some(Delivery::Email),
-            Some(value) => delivery(parser, value, has_identity),
-        };
-        let lifetime = parser.span("lifetime", self.lifetime, (LIFETIME_MIN, LIFETIME_MAX));
-        if has_identity && self.lifetime.is_some() {
-            parser.fail::<()>("lifetime", "has no meaning with `identity`: the person is a member at once");
-        }
-        let language = parser.language(&self.language);
-        let new_user_id = parser.user_opt("new_user_id", &self.new_user_id);
-        Some(InviteUser {
-            change: change?,
-            email: email?,
-            display_name: display_name?,
-            role: role?,
-            identity: identity?,
-            delivery: delivery?,
-            lifetime: lifetime?,
-            language: language?,
-            new_user_id: new_user_id?,
-        })
-    }
-}
-
-fn delivery(parser: &mut Parser, value: i32, has_identity: bool) -> Option<Delivery> {
-    let delivery = parser.choice::<pb::Delivery>("delivery", value).and_then(from_delivery)?;
-    match (delivery, has_identity) {
-        (Delivery::None, false) => {
-            parser.fail("delivery", "can be NONE only with `identity`: nobody would learn of the invitation")
-        }
-        (Delivery::ReturnLink, true) => {
-            parser.fail("delivery", "cannot be RETURN_LINK with `identity`: there is nothing to accept")
-        }
-        _ => Some(delivery),
-    }
-}
-
-impl Parse for pb::GetInvitationRequest {
-    type Command = GetInvitation;
-
-    fn account(&self) -> &str {
-        &self.account_id
+    async fn resend_invitation(
+        &self,
+        request: Request<pb::ResendInvitationRequest>,
+    ) -> Result<Response<pb::ResendInvitationResponse>, Status> {
+        self.serve(&guard::RESEND_INVITATION, request, resend_invitation).await
     }
 
-    fn parse(self, parser: &mut Parser) -> Option<GetInvitation> {
-        let read = parser.read(&self.account_id, party!(self.acting, get_invitation_request));
-        let invitation_id = parser.invitation(&self.invitation_id);
-        Some(GetInvitation { read: read?, invitation_id: invitation_id? })
+    async fn revoke_invitation(
+        &self,
+        request: Request<pb::RevokeInvitationRequest>,
+    ) -> Result<Response<pb::RevokeInvitationResponse>, Status> {
+        self.serve(&guard::REVOKE_INVITATION, request, revoke_invitation).await
+    }
+
+    async fn look_up_invitation(
+        &self,
+        request: Request<pb::LookUpInvitationRequest>,
+    ) -> Result<Response<pb::LookUpInvitationResponse>, Status> {
+        self.serve(&guard::LOOK_UP_INVITATION, request, look_up_invitation).await
+    }
+
+    async fn accept_invitation(
+        &self,
+        request: Request<pb::AcceptInvitationRequest>,
+    ) -> Result<Response<pb::AcceptInvitationResponse>, Status> {
+        self.serve(&guard::ACCEPT_INVITATION, request, accept_invitation).await
+    }
+
+    async fn update_member(
+        &self,
+        request: Request<pb::UpdateMemberRequest>,
+    ) -> Result<Response<pb::UpdateMemberResponse>, Status> {
+        self.serve(&guard::UPDATE_MEMBER, request, update_member).await
+    }
+
+    async fn change_role(
+        &self,
+        request: Request<pb::ChangeRoleRequest>,
+    ) -> Result<Response<pb::ChangeRoleResponse>, Status> {
+        self.serve(&guard::CHANGE_ROLE, request, change_role).await
+    }
+
+    async fn suspend_member(
+        &self,
+        request: Request<pb::SuspendMemberRequest>,
+    ) -> Result<Response<pb::SuspendMemberResponse>, Status> {
+        self.serve(&guard::SUSPEND_MEMBER, request, suspend_member).await
+    }
+
+    async fn reactivate_member(
+        &self,
+        request: Request<pb::ReactivateMemberRequest>,
+    ) -> Result<Response<pb::ReactivateMemberResponse>, Status> {
+        self.serve(&guard::REACTIVATE_MEMBER, request, reactivate_member).await
+    }
+
+    async fn remove_member(
+        &self,
+        request: Request<pb::RemoveMemberRequest>,
+    ) -> Result<Response<pb::RemoveMemberResponse>, Status> {
+        self.serve(&guard::REMOVE_MEMBER, request, remove_member).await
     }
 }
 
 /// The words of a filter.
-fn words(parser: &mut Parser, field: &str, words: &[String]) -> Option<Vec<String>> {
+pub(super) fn words(parser: &mut Parser, field: &str, words: &[String]) -> Option<Vec<String>> {
     if words.len() > FILTER_VALUES_MAX {
         return parser.fail(field, format!("holds more than {FILTER_VALUES_MAX} values"));
     }
@@ -141,7 +144,7 @@ fn words(parser: &mut Parser, field: &str, words: &[String]) -> Option<Vec<Strin
 }
 
 /// The values of an enum filter.
-fn choices<E, T>(
+pub(super) fn choices<E, T>(
     parser: &mut Parser,
     field: &str,
     values: &[i32],
@@ -158,23 +161,6 @@ where
         .map(|(index, value)| parser.choice::<E>(&format!("{field}[{index}]"), *value).and_then(&from))
         .collect();
     parsed.into_iter().collect()
-}
-
-impl Parse for pb::ListInvitationsRequest {
-    type Command = ListInvitations;
-
-    fn account(&self) -> &str {
-        &self.account_id
-    }
-
-    fn parse(self, parser: &mut Parser) -> Option<ListInvitations> {
-        let read = parser.read(&self.account_id, party!(self.acting, list_invitations_request));
-        let page = parser.page(self.page_size, &self.page_token);
-        let states = choices(parser, "states", &self.states, from_invitation_state);
-        let roles = words(parser, "roles", &self.roles);
-        let email = parser.email_opt("email", &self.email);
-        Some(ListInvitations { read: read?, page: page?, states: states?, roles: roles?, email: email? })
-    }
 }
 
 impl Parse for pb::ListMembersRequest {
@@ -225,45 +211,6 @@ impl Parse for pb::GetMemberRequest {
     }
 }
 
-impl Answer<Changed<InviteOutcome>> for pb::InviteUserResponse {
-    fn answer(app: &App, account: &str, changed: Changed<InviteOutcome>) -> Self {
-        let done = changed.outcome;
-        let outcome = match (done.invitation, done.member) {
-            (Some(view), _) => Some(pb::invite_user_response::Outcome::Invitation(invitation(view))),
-            (None, Some(view)) => Some(pb::invite_user_response::Outcome::Member(member(view))),
-            (None, None) => None,
-        };
-        Self {
-            outcome,
-            already_open: done.already_open,
-            accept_link_withheld: done.wants_link && done.accept_link.is_none(),
-            accept_link: done.accept_link.map(|link| link.into_exposed()).unwrap_or_default(),
-            licenses: Some(licenses(done.licenses)),
-            revision: changed.revision,
-            consistency_token: token_of(app, account, changed.revision),
-        }
-    }
-}
-
-impl Answer<(InvitationView, i64)> for pb::GetInvitationResponse {
-    fn answer(app: &App, account: &str, (view, revision): (InvitationView, i64)) -> Self {
-        let consistency_token = token_of(app, account, revision);
-        Self { invitation: Some(invitation(view)), revision, consistency_token }
-    }
-}
-
-impl Answer<Listed<InvitationView>> for pb::ListInvitationsResponse {
-    fn answer(app: &App, account: &str, listed: Listed<InvitationView>) -> Self {
-        Self {
-            invitations: listed.items.into_iter().map(invitation).collect(),
-            next_page_token: listed.next_page_token,
-            total_size: Some(listed.total_size),
-            revision: listed.revision,
-            consistency_token: token_of(app, account, listed.revision),
-        }
-    }
-}
-
 impl Answer<Listed<MemberView>> for pb::ListMembersResponse {
     fn answer(app: &App, account: &str, listed: Listed<MemberView>) -> Self {
         Self {
@@ -280,5 +227,150 @@ impl Answer<(MemberView, i64)> for pb::GetMemberResponse {
     fn answer(app: &App, account: &str, (view, revision): (MemberView, i64)) -> Self {
         let consistency_token = token_of(app, account, revision);
         Self { member: Some(member(view)), revision, consistency_token }
+    }
+}
+
+impl Parse for pb::UpdateMemberRequest {
+    type Command = UpdateMember;
+
+    fn account(&self) -> &str {
+        &self.account_id
+    }
+
+    fn parse(self, parser: &mut Parser) -> Option<UpdateMember> {
+        let acting = party!(self.acting, update_member_request);
+        let change = parser.change(&self.account_id, acting, &self.request_id);
+        let user_id = parser.user("user_id", &self.user_id);
+        let display_name = match &self.display_name {
+            Some(name) => parser.line("display_name", name, NAME_LENGTH_MAX).map(Some),
+            None => Some(None),
+        };
+        let email = match &self.email {
+            Some(email) => parser.email("email", email).map(Some),
+            None => Some(None),
+        };
+        Some(UpdateMember { change: change?, user_id: user_id?, display_name: display_name?, email: email? })
+    }
+}
+
+impl Parse for pb::ChangeRoleRequest {
+    type Command = ChangeRole;
+
+    fn account(&self) -> &str {
+        &self.account_id
+    }
+
+    fn parse(self, parser: &mut Parser) -> Option<ChangeRole> {
+        let acting = party!(self.acting, change_role_request);
+        let change = parser.change(&self.account_id, acting, &self.request_id);
+        let user_id = parser.user("user_id", &self.user_id);
+        let role = parser.word("role", &self.role);
+        Some(ChangeRole { change: change?, user_id: user_id?, role: role? })
+    }
+}
+
+impl Parse for pb::SuspendMemberRequest {
+    type Command = SuspendMember;
+
+    fn account(&self) -> &str {
+        &self.account_id
+    }
+
+    fn parse(self, parser: &mut Parser) -> Option<SuspendMember> {
+        let acting = party!(self.acting, suspend_member_request);
+        let change = parser.change(&self.account_id, acting, &self.request_id);
+        let user_id = parser.user("user_id", &self.user_id);
+        Some(SuspendMember { change: change?, user_id: user_id?, keep_invitations: self.keep_invitations })
+    }
+}
+
+impl Parse for pb::ReactivateMemberRequest {
+    type Command = ReactivateMember;
+
+    fn account(&self) -> &str {
+        &self.account_id
+    }
+
+    fn parse(self, parser: &mut Parser) -> Option<ReactivateMember> {
+        let acting = party!(self.acting, reactivate_member_request);
+        let change = parser.change(&self.account_id, acting, &self.request_id);
+        let user_id = parser.user("user_id", &self.user_id);
+        Some(ReactivateMember { change: change?, user_id: user_id? })
+    }
+}
+
+impl Parse for pb::RemoveMemberRequest {
+    type Command = RemoveMember;
+
+    fn account(&self) -> &str {
+        &self.account_id
+    }
+
+    fn parse(self, parser: &mut Parser) -> Option<RemoveMember> {
+        let acting = party!(self.acting, remove_member_request);
+        let change = parser.change(&self.account_id, acting, &self.request_id);
+        let user_id = parser.user("user_id", &self.user_id);
+        let successor_id = parser.user_opt("successor_id", &self.successor_id);
+        Some(RemoveMember {
+            change: change?,
+            user_id: user_id?,
+            successor_id: successor_id?,
+            keep_invitations: self.keep_invitations,
+        })
+    }
+}
+
+impl Answer<Changed<UpdateMemberOutcome>> for pb::UpdateMemberResponse {
+    fn answer(app: &App, account: &str, changed: Changed<UpdateMemberOutcome>) -> Self {
+        Self {
+            member: Some(member(changed.outcome.member)),
+            revision: changed.revision,
+            consistency_token: token_of(app, account, changed.revision),
+        }
+    }
+}
+
+impl Answer<Changed<MemberOutcome>> for pb::ChangeRoleResponse {
+    fn answer(app: &App, account: &str, changed: Changed<MemberOutcome>) -> Self {
+        Self {
+            member: Some(member(changed.outcome.member)),
+            licenses: Some(licenses(changed.outcome.licenses)),
+            revision: changed.revision,
+            consistency_token: token_of(app, account, changed.revision),
+        }
+    }
+}
+
+impl Answer<Changed<MemberOutcome>> for pb::SuspendMemberResponse {
+    fn answer(app: &App, account: &str, changed: Changed<MemberOutcome>) -> Self {
+        Self {
+            member: Some(member(changed.outcome.member)),
+            revoked_invitation_ids: changed.outcome.revoked_invitation_ids,
+            licenses: Some(licenses(changed.outcome.licenses)),
+            revision: changed.revision,
+            consistency_token: token_of(app, account, changed.revision),
+        }
+    }
+}
+
+impl Answer<Changed<MemberOutcome>> for pb::ReactivateMemberResponse {
+    fn answer(app: &App, account: &str, changed: Changed<MemberOutcome>) -> Self {
+        Self {
+            member: Some(member(changed.outcome.member)),
+            licenses: Some(licenses(changed.outcome.licenses)),
+            revision: changed.revision,
+            consistency_token: token_of(app, account, changed.revision),
+        }
+    }
+}
+
+impl Answer<Changed<RemoveMemberOutcome>> for pb::RemoveMemberResponse {
+    fn answer(app: &App, account: &str, changed: Changed<RemoveMemberOutcome>) -> Self {
+        Self {
+            revoked_invitation_ids: changed.outcome.revoked_invitation_ids,
+            licenses: Some(licenses(changed.outcome.licenses)),
+            revision: changed.revision,
+            consistency_token: token_of(app, account, changed.revision),
+        }
     }
 }

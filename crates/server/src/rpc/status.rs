@@ -9,6 +9,7 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 use usher_contract::v1::ErrorReason;
 use usher_domain::invitation::InvitationState;
 use usher_domain::license::Seats;
+use usher_domain::password::{PASSWORD_LENGTH_MIN, PasswordError};
 use usher_domain::refusal::Refusal;
 use usher_policy::Reason;
 
@@ -136,6 +137,34 @@ fn wire(error: &Error) -> Wire {
             Wire::new(Code::PermissionDenied, R::RoleNotAssignable, message).with("role", role)
         }
         Error::InvitationOver(state) => invitation_over(*state),
+        Error::SponsorLacksRight => {
+            Wire::new(Code::FailedPrecondition, R::InvitationSponsorLacksRight, message)
+                .precondition("invitation")
+        }
+        Error::WrongCredentials => Wire::new(Code::PermissionDenied, R::WrongCredentials, message),
+        Error::ExistingLoginRequired => {
+            Wire::new(Code::FailedPrecondition, R::ExistingLoginRequired, message).precondition("login")
+        }
+        Error::UsernameBoundToAnother => {
+            Wire::new(Code::FailedPrecondition, R::UsernameBoundToAnother, message).precondition("login")
+        }
+        Error::Password(error) => password(*error, message),
+        Error::RateLimited { retry_after } => {
+            Wire::new(Code::ResourceExhausted, R::RateLimited, message).retry(*retry_after)
+        }
+        Error::Overloaded => {
+            Wire::new(Code::Unavailable, R::Overloaded, message).retry(RETRY_AFTER_CONTENTION)
+        }
+        Error::AccountClosed => {
+            Wire::new(Code::FailedPrecondition, R::AccountClosed, message).precondition("account")
+        }
+        Error::OperatorUnproven => Wire::new(Code::PermissionDenied, R::OperatorUnproven, message),
+        Error::ModelHasNoSupportRole => {
+            Wire::new(Code::FailedPrecondition, R::ModelHasNoSupportRole, message).precondition("role")
+        }
+        Error::HolderInAccounts { accounts, refusal } => {
+            refused(refusal, message).with("accounts", accounts.join(","))
+        }
         Error::Missing(what) => missing(*what),
         Error::Taken(what) => taken(*what),
         Error::RevisionChanged { revision } => {
@@ -241,6 +270,20 @@ fn refused(refusal: &Refusal, message: String) -> Wire {
         Refusal::RoleUsesNoSeat { role } => {
             precondition(R::RoleUsesNoSeat, message).precondition(&format!("role/{role}")).with("role", role)
         }
+        Refusal::TransferOpen { id } => {
+            Wire::new(Code::AlreadyExists, R::OwnershipTransferOpen, message).with("transfer_id", id)
+        }
+        Refusal::TransferEnded { state } => precondition(R::OwnershipTransferEnded, message)
+            .precondition("ownership_transfer")
+            .with("state", format!("{state:?}").to_uppercase()),
+        Refusal::SecondOperatorRequired => {
+            Wire::new(Code::PermissionDenied, R::SecondOperatorRequired, message)
+        }
+        Refusal::RoleAlreadyHeld { user_id, role } => {
+            Wire::new(Code::AlreadyExists, R::RoleAlreadyHeld, message)
+                .with("user_id", user_id)
+                .with("role", role)
+        }
         Refusal::MemberSuspended { user_id } => {
             precondition(R::MemberNotActive, message).precondition("member").with("user_id", user_id)
         }
@@ -279,6 +322,17 @@ fn decision_reason_name(reason: Reason) -> &'static str {
     super::convert::decision_reason(reason).as_str_name().trim_start_matches("DECISION_REASON_")
 }
 
+fn password(error: PasswordError, message: String) -> Wire {
+    let reason = match error {
+        PasswordError::TooShort => ErrorReason::PasswordTooShort,
+        PasswordError::TooLong => ErrorReason::InvalidField,
+        PasswordError::TooCommon => ErrorReason::PasswordTooCommon,
+        PasswordError::ContainsEmail => ErrorReason::PasswordContainsEmail,
+    };
+    let wire = bad_field(reason, "new_password", message);
+    if error == PasswordError::TooShort { wire.with("min_length", PASSWORD_LENGTH_MIN) } else { wire }
+}
+
 fn invitation_over(state: InvitationState) -> Wire {
     let (reason, message) = match state {
         InvitationState::Accepted => (ErrorReason::InvitationAccepted, "the invitation was accepted"),
@@ -297,6 +351,7 @@ fn missing(what: Missing) -> Wire {
         Missing::User => (ErrorReason::UserUnknown, "there is no such user"),
         Missing::Invitation => (ErrorReason::InvitationUnknown, "there is no such invitation"),
         Missing::Identity => (ErrorReason::IdentityUnknown, "nobody has this login"),
+        Missing::Transfer => (ErrorReason::OwnershipTransferUnknown, "there is no such ownership ticket"),
         Missing::Token => (ErrorReason::TokenUnknown, "there is no such token, or it has been used"),
     };
     Wire::new(Code::NotFound, reason, message)

@@ -35,6 +35,8 @@ impl MigrationTrait for Migration {
             request(),
             role_model(),
             meta(),
+            sign_in_failure(),
+            ownership_transfer(),
         ] {
             manager.create_table(table).await?;
         }
@@ -46,6 +48,13 @@ impl MigrationTrait for Migration {
             .get_connection()
             .execute_unprepared(
                 "CREATE UNIQUE INDEX invitation_pending ON invitation (account_id, email_key) WHERE state = 'pending'",
+            )
+            .await?;
+        // One open ticket in an account.
+        manager
+            .get_connection()
+            .execute_unprepared(
+                "CREATE UNIQUE INDEX ownership_transfer_open ON ownership_transfer (account_id) WHERE state = 'open'",
             )
             .await?;
         Ok(())
@@ -274,6 +283,36 @@ fn role_model() -> TableCreateStatement {
     table("role_model").col(string("id").primary_key()).col(string("digest")).col(text("matrix")).to_owned()
 }
 
+fn sign_in_failure() -> TableCreateStatement {
+    table("sign_in_failure")
+        .col(string("email_key").primary_key())
+        .col(big_integer("failures"))
+        .col(big_integer("last_time"))
+        .col(big_integer("next_time"))
+        .to_owned()
+}
+
+fn ownership_transfer() -> TableCreateStatement {
+    table("ownership_transfer")
+        .col(string("id").primary_key())
+        .col(string("account_id"))
+        .col(string("role"))
+        .col(string("state").check(one_of("state", &["open", "approved", "cancelled", "expired"])))
+        .col(string_null("present_owner_id"))
+        .col(string_null("successor_role"))
+        .col(string("new_owner_id"))
+        .col(string("ticket_ref"))
+        .col(string("requested_by"))
+        .col(text("note"))
+        .col(string("opened_by"))
+        .col(big_integer("open_time"))
+        .col(big_integer("expire_time"))
+        .col(string_null("ended_by"))
+        .col(big_integer_null("end_time"))
+        .foreign_key(&mut references("ownership_transfer", "account_id", "account"))
+        .to_owned()
+}
+
 fn meta() -> TableCreateStatement {
     table("meta").col(string("key").primary_key()).col(text("value")).to_owned()
 }
@@ -304,6 +343,10 @@ fn indexes() -> Vec<IndexCreateStatement> {
         index("outbox_due", "outbox", &["state", "next_attempt_time"]),
         index("outbox_account", "outbox", &["account_id", "create_time"]),
         index("outbox_subject", "outbox", &["subject_id"]),
+        index("outbox_email", "outbox", &["email", "kind"]),
+        index("ownership_transfer_list", "ownership_transfer", &["account_id", "open_time", "id"]),
+        index("invitation_accepted", "invitation", &["accepted_user_id"]),
+        index("invitation_email_key", "invitation", &["email_key"]),
         index("event_subject", "event", &["subject_id"]),
         index("event_time", "event", &["stream_kind", "stream_id", "time"]),
         index("request_age", "request", &["create_time"]),

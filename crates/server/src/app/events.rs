@@ -1,0 +1,67 @@
+//! Reading an account's audit log.
+
+use usher_domain::caller::Caller;
+use usher_domain::event::Stream;
+use usher_domain::time::Time;
+use usher_storage::{EventFilter, EventRow, Tx};
+
+use super::App;
+use super::access::Access;
+use super::members::{Page, Read};
+use crate::error::Error;
+
+#[derive(Debug, Clone)]
+pub struct ListEvents {
+    pub read: Read,
+    pub page: Page,
+    pub start_time: Option<Time>,
+    pub end_time: Option<Time>,
+    pub by_actor_id: Option<String>,
+    pub kinds: Vec<String>,
+    pub subject_id: Option<String>,
+    pub oldest_first: bool,
+}
+
+pub struct Events {
+    pub events: Vec<EventRow>,
+    pub next_page_token: String,
+    pub revision: i64,
+}
+
+/// # Errors
+/// See the contract's `ListEvents`.
+pub async fn list_events(app: App, _caller: Caller, command: ListEvents) -> Result<Events, Error> {
+    let filter = EventFilter {
+        start_time: command.start_time,
+        end_time: command.end_time,
+        actor_id: command.by_actor_id.clone(),
+        kinds: command.kinds.clone(),
+        subject_id: command.subject_id.clone(),
+        descending: !command.oldest_first,
+    };
+    let bound = format!("events {} {:?} {filter:?}", command.read.account_id, command.read.acting);
+    let after = app.page_tokens.read::<2>(&bound, &command.page.token)?.map(place).transpose()?;
+    let now = app.clock.now();
+    app.store
+        .read(async |tx: &Tx| {
+            let account = tx.account_fetch(&command.read.account_id).await?;
+            let access = Access::open(&app.roles, now, tx, account, &command.read.acting).await?;
+            access.require("audit.view")?;
+            let stream = Stream::Account(access.account.id.to_string());
+            let size = command.page.size;
+            let mut events = tx.event_list(&stream, &filter, after, size + 1).await?;
+            let more = events.len() > size as usize;
+            events.truncate(size as usize);
+            let next = events.last().filter(|_| more).map(|last| {
+                let place = [last.event.revision.to_string(), last.event.index.to_string()];
+                app.page_tokens.make(&bound, &place)
+            });
+            let next_page_token = next.unwrap_or_default();
+            Ok(Events { events, next_page_token, revision: access.account.revision })
+        })
+        .await
+}
+
+fn place([revision, index]: [String; 2]) -> Result<(i64, u32), Error> {
+    revision.parse().ok().zip(index.parse().ok()).ok_or(Error::PageTokenInvalid)
+}

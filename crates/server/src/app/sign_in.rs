@@ -1,0 +1,355 @@
+//! Signing in: whose credentials these are, and of which accounts they are a member. Sessions belong
+//! to the platform's front end.
+
+use std::time::Duration;
+
+use usher_domain::account::Account;
+use usher_domain::caller::{Acting, Caller};
+use usher_domain::email::EmailAddress;
+use usher_domain::id::UserId;
+use usher_domain::member::Member;
+use usher_domain::password::{check_new, normalise};
+use usher_domain::secret::{Secret, token_hash};
+use usher_domain::time::Time;
+use usher_storage::{Mail, MailKind, TokenPurpose, Tx, User};
+
+use super::App;
+use super::change::{Happened, facts};
+use super::identity::{Vouched, resolve};
+use super::user_change::user_changed;
+use crate::error::{Error, Missing, Taken, Wrong};
+use crate::random;
+
+/// How many memberships an answer to a sign-in carries.
+const MEMBERSHIPS: u32 = 100;
+/// The most mails of one kind to one address in an hour.
+const MAILS_PER_ADDRESS: u32 = 5;
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// One of a user's memberships.
+pub struct Membership {
+    pub member: Member,
+    pub account: Account,
+    pub role_title: String,
+    pub uses_seat: bool,
+    pub as_of: Time,
+}
+
+pub struct SignedIn {
+    pub user_id: UserId,
+    pub bound_now: bool,
+    pub memberships: Vec<Membership>,
+    pub next_page_token: String,
+}
+
+/// Counts a try for an address, before it is verified.
+///
+/// # Errors
+/// `RateLimited` when it comes too soon after failures.
+pub async fn require_try(app: &App, email: &str) -> Result<(), Error> {
+    let now = app.clock.now();
+    let key = email_key(email);
+    let next = app.store.write(async |tx: &Tx| Ok::<_, Error>(tx.sign_in_count(&key, now).await?)).await?;
+    match next {
+        None => Ok(()),
+        Some(next) => Err(Error::RateLimited { retry_after: next.since(now).max(Duration::from_secs(1)) }),
+    }
+}
+
+/// # Errors
+/// Those of the store.
+pub async fn forget_tries(app: &App, email: &str) -> Result<(), Error> {
+    let key = email_key(email);
+    app.store.write(async |tx: &Tx| Ok(tx.sign_in_forget(&key).await?)).await
+}
+
+/// What is no address is counted as it is: nobody has it.
+fn email_key(email: &str) -> String {
+    EmailAddress::parse(email).map_or_else(|_| email.trim().to_lowercase(), |email| email.key())
+}
+
+#[derive(Debug, Clone)]
+pub struct VerifyPassword {
+    pub email: EmailAddress,
+    pub password: Secret<String>,
+}
+
+/// Answers the same, and takes as long, whether or not anybody has the address.
+///
+/// # Errors
+/// `WrongCredentials`, `RateLimited`, `Overloaded`.
+pub async fn verify_password(app: App, caller: Caller, command: VerifyPassword) -> Result<SignedIn, Error> {
+    require_try(&app, command.email.as_str()).await?;
+    let key = command.email.key();
+    let user = app.store.read(async |tx: &Tx| Ok::<_, Error>(tx.user_find_by_email(&key).await?)).await?;
+    let hash = user.as_ref().and_then(|user| user.password_hash.clone());
+    let matches = app.passwords.verify(normalise(command.password.expose()), hash).await?;
+    let user = user.filter(|_| matches).ok_or(Error::WrongCredentials)?;
+    forget_tries(&app, command.email.as_str()).await?;
+    signed_in(&app, &caller, user.id, false).await
+}
+
+/// # Errors
+/// `IssuerUnknown` as `Invalid`.
+pub fn require_issuer(app: &App, issuer: &str, field: &str) -> Result<(), Error> {
+    if app.choices.oauth_issuers.iter().any(|known| known == issuer) {
+        return Ok(());
+    }
+    Err(Error::invalid_as(Wrong::IssuerUnknown, field, "is not a configured OAuth issuer"))
+}
+
+/// # Errors
+/// `Missing(Identity)`, `UsernameBoundToAnother`.
+pub async fn resolve_identity(app: App, caller: Caller, command: Vouched) -> Result<SignedIn, Error> {
+    require_issuer(&app, &command.issuer, "issuer")?;
+    let now = app.clock.now();
+    let (user, bound) = app.store.write(async |tx: &Tx| resolve(tx, &caller, &command, now).await).await?;
+    signed_in(&app, &caller, user, bound).await
+}
+
+async fn signed_in(app: &App, caller: &Caller, user_id: UserId, bound_now: bool) -> Result<SignedIn, Error> {
+    let now = app.clock.now();
+    app.store.write(async |tx: &Tx| Ok::<_, Error>(tx.member_note_sign_in(&user_id, now).await?)).await?;
+    let (memberships, next_page_token) = memberships(app, caller, &user_id, "", MEMBERSHIPS).await?;
+    Ok(SignedIn { user_id, bound_now, memberships, next_page_token })
+}
+
+#[derive(Debug, Clone)]
+pub struct ListMemberships {
+    pub user_id: UserId,
+    pub page: super::members::Page,
+}
+
+/// # Errors
+/// `Missing(User)`, `PageTokenInvalid`.
+pub async fn list_memberships(
+    app: App,
+    caller: Caller,
+    command: ListMemberships,
+) -> Result<(Vec<Membership>, String), Error> {
+    let user = app.store.read(async |tx: &Tx| Ok::<_, Error>(tx.user_fetch(&command.user_id).await?)).await?;
+    user.filter(|user| user.erase_time.is_none()).ok_or(Error::Missing(Missing::User))?;
+    memberships(&app, &caller, &command.user_id, &command.page.token, command.page.size).await
+}
+
+/// Closed accounts are left out, and those that the caller may not reach.
+async fn memberships(
+    app: &App,
+    caller: &Caller,
+    user: &UserId,
+    token: &str,
+    size: u32,
+) -> Result<(Vec<Membership>, String), Error> {
+    let bound = format!("memberships {user}");
+    let mut after = app.page_tokens.read::<1>(&bound, token)?.map(|[account]| account);
+    let now = app.clock.now();
+    let mut shown = Vec::new();
+    loop {
+        let place = after.clone();
+        let found = app
+            .store
+            .read(async |tx: &Tx| Ok::<_, Error>(tx.membership_list(user, place.as_deref(), size + 1).await?))
+            .await?;
+        let more = found.len() > size as usize;
+        for (member, account) in found.into_iter().take(size as usize) {
+            after = Some(account.id.to_string());
+            let is_closed = account.state == usher_domain::account::AccountState::Closed;
+            if !is_closed && caller.may_reach(&account.id) {
+                shown.push(membership(app, member, account, now));
+            }
+            if shown.len() == size as usize {
+                break;
+            }
+        }
+        // A page is short only when it is the last.
+        if !more {
+            return Ok((shown, String::new()));
+        }
+        if shown.len() == size as usize {
+            let place = after.unwrap_or_default();
+            return Ok((shown, app.page_tokens.make(&bound, &[place])));
+        }
+    }
+}
+
+fn membership(app: &App, member: Member, account: Account, now: Time) -> Membership {
+    let model = app.roles.get(&account.model).map(|(_, model)| model);
+    let role = model.and_then(|model| model.role_at(model.role(&member.role)?));
+    Membership {
+        role_title: role.map(|role| role.title.to_string()).unwrap_or_default(),
+        uses_seat: role.is_none_or(|role| role.uses_seat),
+        member,
+        account,
+        as_of: now,
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct RequestPasswordReset {
+    pub email: EmailAddress,
+    pub language: String,
+}
+
+/// Always answers the same and does the same: a row in the outbox, which the worker drops if nobody
+/// has the address. Beyond the limit per address it does nothing, silently.
+///
+/// # Errors
+/// Those of the store.
+pub async fn request_password_reset(
+    app: App,
+    _caller: Caller,
+    command: RequestPasswordReset,
+) -> Result<(), Error> {
+    let now = app.clock.now();
+    let key = command.email.key();
+    app.store
+        .write(async |tx: &Tx| {
+            let (sent, _) = tx.outbox_count_for(MailKind::PasswordReset, &key, now.minus(HOUR)).await?;
+            let user = tx.user_find_by_email(&key).await?;
+            let founder = tx.outbox_find_founder(&[&key, command.email.as_str()]).await?;
+            if sent >= MAILS_PER_ADDRESS {
+                return Ok(());
+            }
+            let subject = user.map(|user| user.id.to_string()).or(founder).unwrap_or_default();
+            let mail = mail(MailKind::PasswordReset, &subject, &key, &command.language, now);
+            Ok::<_, Error>(tx.outbox_insert(&mail).await?)
+        })
+        .await?;
+    app.mail_waits.notify_one();
+    Ok(())
+}
+
+fn mail(kind: MailKind, subject_id: &str, email: &str, language: &str, now: Time) -> Mail {
+    Mail {
+        id: random::id("mail"),
+        kind,
+        account_id: None,
+        subject_id: subject_id.to_owned(),
+        email: email.to_owned(),
+        language: language.to_owned(),
+        attempts: 0,
+        create_time: now,
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct ResetPassword {
+    pub token: Secret<String>,
+    pub new_password: Secret<String>,
+}
+
+/// The user and the address that a token was mailed for, while it lives.
+async fn token_owner(
+    tx: &Tx,
+    token: &str,
+    purpose: TokenPurpose,
+    now: Time,
+) -> Result<(User, EmailAddress), Error> {
+    let found = tx.user_token_find(&token_hash(token), purpose).await?;
+    let (id, email, _) =
+        found.filter(|(_, _, expire)| now < *expire).ok_or(Error::Missing(Missing::Token))?;
+    let user = tx.user_lock(&id).await?.filter(|user| user.erase_time.is_none());
+    let email = EmailAddress::parse(&email).map_err(|e| Error::Internal(e.to_string()))?;
+    Ok((user.ok_or(Error::Missing(Missing::Token))?, email))
+}
+
+/// # Errors
+/// `Missing(Token)`, `Password`, `Overloaded`.
+pub async fn reset_password(app: App, caller: Caller, command: ResetPassword) -> Result<UserId, Error> {
+    let now = app.clock.now();
+    let token = command.token.expose().as_str();
+    let purpose = TokenPurpose::SetPassword;
+    let (_, email) = app.store.write(async |tx: &Tx| token_owner(tx, token, purpose, now).await).await?;
+    let password = check_new(command.new_password.expose(), Some(&email))?;
+    let hash = app.passwords.hash(password).await?;
+    app.store
+        .write(async |tx: &Tx| {
+            // Read again under the lock: a token is used once.
+            let (mut user, email) = token_owner(tx, token, purpose, now).await?;
+            user.password_hash = Some(hash);
+            if user.email.is_none() {
+                require_free(tx, &user, &email).await?;
+                user.email = Some(email.clone());
+            }
+            let happened = Happened { kind: "user.password_changed", ..Default::default() };
+            user_changed(tx, &caller, &mut user, now, &Acting::Platform, happened).await?;
+            tx.user_token_delete(&user.id, purpose).await?;
+            tx.sign_in_forget(&email.key()).await?;
+            Ok(user.id)
+        })
+        .await
+}
+
+async fn require_free(tx: &Tx, user: &User, email: &EmailAddress) -> Result<(), Error> {
+    match tx.user_find_by_email(&email.key()).await? {
+        Some(other) if other.id != user.id => Err(Error::Taken(Taken::Email)),
+        _ => Ok(()),
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct RequestEmailChange {
+    pub user_id: UserId,
+    pub new_email: EmailAddress,
+    pub language: String,
+}
+
+/// Nothing changes until the link is followed. Whether somebody has the address is not said.
+///
+/// # Errors
+/// `Missing(User)`, `MailRate`.
+pub async fn request_email_change(
+    app: App,
+    _caller: Caller,
+    command: RequestEmailChange,
+) -> Result<(), Error> {
+    let now = app.clock.now();
+    let email = command.new_email.as_str();
+    app.store
+        .write(async |tx: &Tx| {
+            let user = tx.user_lock(&command.user_id).await?.filter(|user| user.erase_time.is_none());
+            let user = user.ok_or(Error::Missing(Missing::User))?;
+            let (sent, oldest) = tx.outbox_count_for(MailKind::EmailChange, email, now.minus(HOUR)).await?;
+            if sent >= MAILS_PER_ADDRESS {
+                let free = oldest.map_or(now, |oldest| oldest + HOUR);
+                return Err(Error::MailRate { retry_after: free.since(now).max(Duration::from_secs(1)) });
+            }
+            tx.outbox_drop(MailKind::EmailChange, user.id.as_str(), now).await?;
+            tx.user_token_delete(&user.id, TokenPurpose::ChangeEmail).await?;
+            let mail = mail(MailKind::EmailChange, user.id.as_str(), email, &command.language, now);
+            Ok(tx.outbox_insert(&mail).await?)
+        })
+        .await?;
+    app.mail_waits.notify_one();
+    Ok(())
+}
+
+/// # Errors
+/// `Missing(Token)`, `Taken(Email)`.
+pub async fn change_email(
+    app: App,
+    caller: Caller,
+    token: Secret<String>,
+) -> Result<(UserId, EmailAddress), Error> {
+    let now = app.clock.now();
+    app.store
+        .write(async |tx: &Tx| {
+            let (mut user, email) = token_owner(tx, token.expose(), TokenPurpose::ChangeEmail, now).await?;
+            require_free(tx, &user, &email).await?;
+            let before = user.email.replace(email.clone());
+            let happened = Happened {
+                kind: "user.email_changed",
+                personal: facts([
+                    ("email", email.as_str().into()),
+                    ("former_email", before.as_ref().map(EmailAddress::as_str).unwrap_or_default().into()),
+                ]),
+                ..Default::default()
+            };
+            user_changed(tx, &caller, &mut user, now, &Acting::Platform, happened).await?;
+            // Links to a new password that went to the old address end with it.
+            tx.user_token_delete(&user.id, TokenPurpose::ChangeEmail).await?;
+            tx.user_token_delete(&user.id, TokenPurpose::SetPassword).await?;
+            Ok((user.id, email))
+        })
+        .await
+}

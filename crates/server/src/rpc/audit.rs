@@ -1,0 +1,118 @@
+//! AuditService.
+
+use prost_types::value::Kind;
+use tonic::{Request, Response, Status};
+use usher_contract::v1 as pb;
+use usher_domain::event::{Facts, Stream};
+use usher_storage::EventRow;
+
+use super::convert::timestamp;
+use super::parse::{Parse, Parser, party};
+use super::{Answer, Api, token_of};
+use crate::app::App;
+use crate::app::events::{Events, ListEvents, list_events};
+use crate::guard;
+
+/// The most kinds of one filter.
+const KINDS_MAX: usize = 50;
+
+#[tonic::async_trait]
+impl pb::audit_service_server::AuditService for Api {
+    async fn list_events(
+        &self,
+        request: Request<pb::ListEventsRequest>,
+    ) -> Result<Response<pb::ListEventsResponse>, Status> {
+        self.serve(&guard::LIST_EVENTS, request, list_events).await
+    }
+}
+
+impl Parse for pb::ListEventsRequest {
+    type Command = ListEvents;
+
+    fn account(&self) -> &str {
+        &self.account_id
+    }
+
+    fn parse(self, parser: &mut Parser) -> Option<ListEvents> {
+        let read = parser.read(&self.account_id, party!(self.acting, list_events_request));
+        let page = parser.page(self.page_size, &self.page_token);
+        let start_time = parser.time("start_time", self.start_time);
+        let end_time = parser.time("end_time", self.end_time);
+        let by_actor_id = parser.user_opt("by_actor_id", &self.by_actor_id);
+        let subject_id = parser.user_opt("subject_id", &self.subject_id);
+        if self.kinds.len() > KINDS_MAX {
+            return parser.fail("kinds", format!("holds more than {KINDS_MAX} kinds"));
+        }
+        let kinds = self.kinds.iter().enumerate();
+        let kinds: Vec<_> =
+            kinds.map(|(index, kind)| parser.word(&format!("kinds[{index}]"), kind)).collect();
+        Some(ListEvents {
+            read: read?,
+            page: page?,
+            start_time: start_time?,
+            end_time: end_time?,
+            by_actor_id: by_actor_id?.map(Into::into),
+            kinds: kinds.into_iter().collect::<Option<_>>()?,
+            subject_id: subject_id?.map(Into::into),
+            oldest_first: self.oldest_first,
+        })
+    }
+}
+
+impl Answer<Events> for pb::ListEventsResponse {
+    fn answer(app: &App, account: &str, read: Events) -> Self {
+        Self {
+            events: read.events.into_iter().map(event).collect(),
+            next_page_token: read.next_page_token,
+            revision: read.revision,
+            consistency_token: token_of(app, account, read.revision),
+        }
+    }
+}
+
+/// An event with its personal facts, while they are there, beside the others.
+fn event(row: EventRow) -> pb::Event {
+    let EventRow { event, personal, hash } = row;
+    let (Stream::Account(id) | Stream::User(id)) = event.stream;
+    let operator = event.after.get("operator_id").and_then(|value| value.as_str()).map(str::to_owned);
+    let acting = match (event.actor_id, operator) {
+        (Some(actor), _) => pb::event::Acting::ActorId(actor),
+        (None, Some(operator)) => pb::event::Acting::OperatorId(operator),
+        (None, None) => pb::event::Acting::Platform(pb::Platform {}),
+    };
+    let mut after = event.after;
+    after.extend(personal.map(|personal| personal.facts).unwrap_or_default());
+    pb::Event {
+        account_id: id,
+        revision: event.revision,
+        index: event.index,
+        create_time: Some(timestamp(event.time)),
+        kind: event.kind,
+        caller: event.caller,
+        acting: Some(acting),
+        subject_id: event.subject_id,
+        before: Some(fields(event.before)),
+        after: Some(fields(after)),
+        request_id: event.request_id,
+        note: event.note,
+        hash,
+    }
+}
+
+fn fields(facts: Facts) -> prost_types::Struct {
+    let field = |(name, value)| (name, prost_types::Value { kind: Some(kind(value)) });
+    prost_types::Struct { fields: facts.into_iter().map(field).collect() }
+}
+
+/// Times stay whole: a number of a `Struct` is a double, which cannot hold every microsecond.
+fn kind(value: serde_json::Value) -> Kind {
+    match value {
+        serde_json::Value::Bool(value) => Kind::BoolValue(value),
+        serde_json::Value::String(value) => Kind::StringValue(value),
+        serde_json::Value::Number(value) => match value.as_f64() {
+            Some(double) if double.abs() < 9e15 => Kind::NumberValue(double),
+            _ => Kind::StringValue(value.to_string()),
+        },
+        other => Kind::StringValue(other.to_string()),
+    }
+}
