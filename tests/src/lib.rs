@@ -1,1 +1,22 @@
+//! The harness of the end-to-end tests: real servers on real databases, talked to over the wire.
+//!
+//! Each test is written once, as `async fn case(engine: Engine)`, and [`both_engines!`] makes it two.
+//! Deliberately absent: retries, and sleeps where a condition can be awaited.
 
+pub mod acting;
+pub mod arrange;
+pub mod cast;
+pub mod engine;
+pub mod harness;
+pub mod mailbox;
+pub mod process;
+pub mod refused;
+
+pub use acting::By::{self, Actor, Nobody, Platform};
+pub use acting::acting;
+pub use cast::{Cast, DATAIMPORTER, INTEGRATE_IO, Model};
+pub use engine::Engine;
+pub use harness::Usher;
+pub use process::Process;
+pub use refused::{Refused, refused};
+pub use usher_contract::v1 as pb;

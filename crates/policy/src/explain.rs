@@ -7,7 +7,7 @@ use usher_domain::standing::AccountState;
 use usher_domain::time::Time;
 
 use crate::catalogue::Catalogue;
-use crate::check::{Ask, Subject, usable};
+use crate::check::{Ask, Reason, Subject, usable};
 use crate::hint::{UnknownAction, quoted};
 use crate::standing::{Member, Standing};
 use crate::table::{ActionIndex, Grant, OwnerFact, Permission, RoleModel};
@@ -32,6 +32,8 @@ pub struct Part {
     pub holds: bool,
     /// For a person: lower case, no full stop.
     pub detail: String,
+    /// The reason with which this part alone would deny; `None` if it holds.
+    pub reason: Option<Reason>,
 }
 
 /// All parts of the answer to `ask`, whether they fail or hold.
@@ -45,7 +47,8 @@ pub fn explain(
     ask: &Ask<'_>,
 ) -> Result<Vec<Part>, UnknownAction> {
     let Some(standing) = standing.filter(|standing| standing.account_state() != AccountState::Closed) else {
-        return Ok(vec![part(PartKind::Account, false, "there is no such account, or it is closed")]);
+        let unknown = part(PartKind::Account, false, "there is no such account, or it is closed");
+        return Ok(vec![Part { reason: Some(Reason::AccountUnknown), ..unknown }]);
     };
     let model = catalogue.model_of(standing);
     let action = match model.map(|model| model.action(ask.resource_type, ask.action)) {
@@ -65,11 +68,14 @@ pub fn explain(
             parts.extend([view.seat(), view.role(), view.owner(user)]);
         }
     }
+    for part in parts.iter_mut().filter(|part| !part.holds) {
+        part.reason = Some(view.reason(part.part));
+    }
     Ok(parts)
 }
 
 fn part(part: PartKind, holds: bool, detail: impl Into<String>) -> Part {
-    Part { part, holds, detail: detail.into() }
+    Part { part, holds, detail: detail.into(), reason: None }
 }
 
 /// What the parts are judged from.
@@ -84,6 +90,22 @@ struct View<'a> {
 }
 
 impl View<'_> {
+    /// The reason with which a part that fails denies.
+    fn reason(&self, part: PartKind) -> Reason {
+        match part {
+            PartKind::Account => Reason::AccountSuspended,
+            PartKind::Member if self.standing.member() == Member::None => Reason::NotAMember,
+            PartKind::Member => Reason::MemberSuspended,
+            PartKind::Subscription => Reason::SubscriptionLapsed,
+            PartKind::OverLimit => Reason::OverLimitEnded,
+            PartKind::Seat => Reason::NoSeat,
+            PartKind::Role => Reason::RoleLacksPermission,
+            PartKind::Owner if self.ask.owner.is_none() => Reason::OwnerRequired,
+            PartKind::Owner => Reason::NotOwner,
+            PartKind::Automation => Reason::AutomationLacksPermission,
+        }
+    }
+
     fn account(&self) -> Part {
         let is_active = self.standing.account_state() == AccountState::Active;
         part(

@@ -79,7 +79,8 @@ impl Standings {
         if let Freshness::AtLeast(revision) = freshness
             && known.is_none_or(|standing| standing.revision() < revision)
         {
-            return Err(Error::RevisionInFuture);
+            let reached = known.map_or(0, |standing| standing.revision());
+            return Err(Error::RevisionInFuture.with("revision", reached));
         }
         // A change may have committed while this was read: then the read answers this request,
         // which began before, but must not stay.

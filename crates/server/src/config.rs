@@ -13,6 +13,7 @@ use usher_domain::secret::Secret;
 use crate::authenticate::Authenticator;
 use crate::authenticate::config::{CallerConfig, CallersConfig, IssuerConfig};
 use crate::clock::Clock;
+use crate::error::nearest;
 use crate::transport::limits::Limits;
 use crate::transport::tls::{ClientCertificates, TlsFiles};
 
@@ -413,10 +414,8 @@ fn lay(table: &mut toml::Table, setting: &Setting, text: &str, from: &str, probl
 }
 
 fn unknown(path: &str) -> String {
-    let near = SETTINGS.iter().map(|setting| (strsim::jaro_winkler(setting.path, path), setting.path));
-    let near = near.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|near| near.0 > 0.8);
-    match near {
-        Some((_, near)) => format!("there is no setting `{path}`: did you mean `{near}`?"),
+    match nearest(path, SETTINGS.iter().map(|setting| setting.path)) {
+        Some(near) => format!("there is no setting `{path}`: did you mean `{near}`?"),
         None => format!("there is no setting `{path}`"),
     }
 }

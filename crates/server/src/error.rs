@@ -15,6 +15,8 @@ pub struct Violation {
     pub field: String,
     pub description: String,
     pub wrong: Wrong,
+    /// What was probably meant.
+    pub suggestion: Option<String>,
 }
 
 /// In what way a field is wrong, where callers may want to tell.
@@ -109,6 +111,9 @@ pub enum Error {
     ConsistencyTokenOfOtherAccount,
     #[error("the consistency token names a revision that does not exist")]
     RevisionInFuture,
+    /// Another error, with facts that its place alone knows.
+    #[error("{source}")]
+    With { source: Box<Error>, name: &'static str, value: String },
     #[error(transparent)]
     Store(#[from] usher_storage::Error),
     #[error("{0}")]
@@ -128,7 +133,23 @@ impl Error {
     }
 
     pub fn invalid_as(wrong: Wrong, field: impl Into<String>, description: impl Into<String>) -> Self {
-        Self::Invalid(vec![Violation { field: field.into(), description: description.into(), wrong }])
+        Self::unknown(wrong, field, description, None)
+    }
+
+    /// A word that stands for nothing, with the one that was probably meant.
+    pub fn unknown(
+        wrong: Wrong,
+        field: impl Into<String>,
+        description: impl Into<String>,
+        suggestion: Option<&str>,
+    ) -> Self {
+        let suggestion = suggestion.map(str::to_owned);
+        Self::Invalid(vec![Violation {
+            field: field.into(),
+            description: description.into(),
+            wrong,
+            suggestion,
+        }])
     }
 
     /// The same error, said of one part of the request.
@@ -139,7 +160,19 @@ impl Error {
             Self::Denied { action, reason, .. } => {
                 Self::Denied { action, reason, field: Some(part.to_owned()) }
             }
-            other => other,
+            other => other.with("field", part),
         }
     }
+
+    /// The same error with a fact more, as the contract's reason names it.
+    #[must_use]
+    pub fn with(self, name: &'static str, value: impl ToString) -> Self {
+        Self::With { source: Box::new(self), name, value: value.to_string() }
+    }
+}
+
+/// The word among `known` that `word` is probably a slip of.
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let near = known.into_iter().map(|known| (strsim::jaro_winkler(known, word), known));
+    near.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|near| near.0 > 0.8).map(|(_, known)| known)
 }

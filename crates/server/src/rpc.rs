@@ -155,7 +155,7 @@ impl Api {
             Ok(outcome) => Ok(Response::new(R::answer(&self.app, &account, outcome))),
             Err(error) => {
                 tracing::info!(rpc = guard.rpc, error = %Redacted(&error), "refused");
-                Err(status::status(&error))
+                Err(status::status(&error, &account))
             }
         }
     }

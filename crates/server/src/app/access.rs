@@ -10,7 +10,7 @@ use usher_domain::time::Time;
 use usher_policy::{Catalogue, Holders, Reason, Role, RoleIndex, RoleModel, Standing, actor_may};
 use usher_storage::Tx;
 
-use crate::error::{Error, Missing, Wrong};
+use crate::error::{Error, Missing, Wrong, nearest};
 
 /// An account as somebody in particular finds it.
 pub struct Access<'a> {
@@ -136,10 +136,11 @@ pub fn role<'m>(model: &'m RoleModel, id: &str, field: &str) -> Result<(RoleInde
     let found = model.role(id).and_then(|index| Some((index, model.role_at(index)?)));
     found.ok_or_else(|| {
         let known: Vec<String> = model.roles().iter().map(|role| format!("`{}`", role.id)).collect();
-        Error::invalid_as(
+        Error::unknown(
             Wrong::RoleUnknown,
             field,
             format!("is not a role of the model `{}`, which has {}", model.id(), known.join(", ")),
+            nearest(id, model.roles().iter().map(|role| &*role.id)),
         )
     })
 }

@@ -11,7 +11,7 @@ use usher_storage::StandingFacts;
 
 use super::App;
 use crate::cache::Freshness;
-use crate::error::{Error, Missing, Wrong};
+use crate::error::{Error, Missing, Violation, Wrong};
 use crate::token;
 
 /// Whom a check is about.
@@ -131,7 +131,7 @@ async fn explained(app: &App, ask: &CheckPermission) -> Result<Checked, Error> {
     let standing = facts.as_ref().map(|facts| app.roles.standing(&facts.record));
     let revision = standing.map_or(0, |standing| standing.revision());
     if matches!(freshness, Freshness::AtLeast(wanted) if wanted > revision) {
-        return Err(Error::RevisionInFuture);
+        return Err(Error::RevisionInFuture.with("revision", revision));
     }
     let now = app.clock.now();
     let of = ask.act.ask(&ask.about);
@@ -151,7 +151,8 @@ pub fn unknown_action(prefix: &str, unknown: &UnknownAction) -> Error {
         usher_policy::UnknownPart::ResourceType => (Wrong::ResourceTypeUnknown, "resource.type"),
         usher_policy::UnknownPart::Verb => (Wrong::ActionUnknown, "action"),
     };
-    Error::invalid_as(wrong, format!("{prefix}{field}"), unknown.to_string())
+    let suggestion = unknown.suggestion();
+    Error::unknown(wrong, format!("{prefix}{field}"), unknown.to_string(), suggestion)
 }
 
 /// Several checks of one account.
@@ -272,15 +273,21 @@ pub async fn list_permissions(
     let model = index.and_then(|index| Some((index, app.roles.by_index(index)?)));
     let (index, model) =
         model.ok_or_else(|| Error::Internal("this server lacks the account's role model".into()))?;
-    for (position, resource_type) in ask.resource_types.iter().enumerate() {
-        if !model.has_resource_type(resource_type) {
-            let wrong = model.action(resource_type, "view").map_err(|unknown| unknown.to_string());
-            return Err(Error::invalid_as(
-                Wrong::ResourceTypeUnknown,
-                format!("resource_types[{position}]"),
-                wrong.err().unwrap_or_default(),
-            ));
-        }
+    let unknown = ask.resource_types.iter().enumerate().filter(|(_, asked)| !model.has_resource_type(asked));
+    let unknown: Vec<Violation> = unknown
+        .map(|(position, asked)| {
+            let unknown = model.action(asked, "view").err();
+            let suggestion = unknown.as_ref().and_then(|unknown| unknown.suggestion()?.split_once('.'));
+            Violation {
+                field: format!("resource_types[{position}]"),
+                suggestion: suggestion.map(|(resource_type, _)| resource_type.to_owned()),
+                description: unknown.map(|unknown| unknown.to_string()).unwrap_or_default(),
+                wrong: Wrong::ResourceTypeUnknown,
+            }
+        })
+        .collect();
+    if !unknown.is_empty() {
+        return Err(Error::Invalid(unknown));
     }
     let now = app.clock.now();
     let mut listing = permissions(model, Some(&standing), now, ask.about == About::Automation);

@@ -17,7 +17,7 @@ use super::App;
 use super::change::{Change, Changed, Happened, event, facts, remember, replay};
 use super::invite_user::{new_user, resolve_issuer};
 use super::view::{LicensesView, MemberView, licenses_view, member_view};
-use crate::error::{Error, Missing, Taken, Wrong};
+use crate::error::{Error, Missing, Taken, Wrong, nearest};
 use crate::{guard, random};
 
 #[derive(Debug, Clone)]
@@ -60,10 +60,11 @@ pub async fn create_account(
 ) -> Result<Changed<CreateAccountOutcome>, Error> {
     let (_, model) = app.roles.get(&command.model).ok_or_else(|| {
         let known: Vec<String> = app.roles.models().iter().map(|model| format!("`{}`", model.id())).collect();
-        Error::invalid_as(
+        Error::unknown(
             Wrong::ModelUnknown,
             "model",
             format!("is not a role model of this server, which has {}", known.join(", ")),
+            nearest(&command.model, app.roles.models().iter().map(RoleModel::id)),
         )
     })?;
     // Whoever lets Usher make the id repeats the request without knowing it.

@@ -31,8 +31,8 @@ pub async fn list_invitations(
 ) -> Result<Listed<InvitationView>, Error> {
     let email_key = command.email.as_ref().map(EmailAddress::key);
     let bound = format!(
-        "invitations {} {:?} {:?} {email_key:?}",
-        command.read.account_id, command.states, command.roles
+        "invitations {} {:?} {:?} {:?} {email_key:?}",
+        command.read.account_id, command.read.acting, command.states, command.roles
     );
     let after =
         app.page_tokens.read::<2>(&bound, &command.page.token)?.map(|[email_key, id]| (email_key, id));

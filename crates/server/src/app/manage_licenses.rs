@@ -200,7 +200,8 @@ impl Plan {
         }
         let (_, role) = stored_role(scene.access.model()?, &member.role)?;
         if !role.uses_seat {
-            return Err(Refusal::RoleUsesNoSeat { role: role.id.to_string() }.into());
+            let refusal = Refusal::RoleUsesNoSeat { role: role.id.to_string() };
+            return Err(Error::from(refusal).with("user_id", user));
         }
         if member.state == MemberState::Suspended {
             return Err(Refusal::MemberSuspended { user_id: user.clone() }.into());
@@ -244,7 +245,8 @@ impl Plan {
     async fn member(&mut self, scene: &Scene<'_>, user: &UserId) -> Result<&Member, Error> {
         if !self.members.contains_key(user) {
             let member = scene.tx.member_fetch(&scene.account().id, user).await?;
-            self.members.insert(user.clone(), member.ok_or(Error::Missing(Missing::Member))?);
+            let missing = || Error::Missing(Missing::Member).with("user_id", user);
+            self.members.insert(user.clone(), member.ok_or_else(missing)?);
         }
         self.members.get(user).ok_or(Error::Missing(Missing::Member))
     }

@@ -30,7 +30,7 @@ impl Read {
     pub fn require_revision(&self, app: &App, revision: i64) -> Result<(), Error> {
         let Some(token) = &self.at_least_as_fresh else { return Ok(()) };
         let wanted = token::read_consistency(token, &app.epoch, &self.account_id)?;
-        if wanted > revision { Err(Error::RevisionInFuture) } else { Ok(()) }
+        if wanted > revision { Err(Error::RevisionInFuture.with("revision", revision)) } else { Ok(()) }
     }
 }
 
@@ -76,8 +76,9 @@ pub async fn list_members(
     command: ListMembers,
 ) -> Result<Listed<MemberView>, Error> {
     let bound = format!(
-        "members {} {:?} {:?} {:?} {:?}",
+        "members {} {:?} {:?} {:?} {:?} {:?}",
         command.read.account_id,
+        command.read.acting,
         command.roles,
         command.states,
         command.seats,
@@ -170,7 +171,8 @@ pub async fn get_member(app: App, _caller: Caller, command: GetMember) -> Result
             let access = Access::open(&app.roles, now, tx, account, &command.read.acting).await?;
             access.require("member.view")?;
             let member = tx.member_fetch(&access.account.id, &command.user_id).await?;
-            let member = member.ok_or(Error::Missing(Missing::Member))?;
+            let missing = || Error::Missing(Missing::Member).with("user_id", &command.user_id);
+            let member = member.ok_or_else(missing)?;
             let view = shown(tx, &access, vec![member]).await?.pop();
             Ok((view.ok_or(Error::Missing(Missing::Member))?, access.account.revision))
         })

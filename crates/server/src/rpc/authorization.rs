@@ -24,12 +24,13 @@ impl pb::authorization_service_server::AuthorizationService for Api {
         request: Request<pb::CheckPermissionRequest>,
     ) -> Result<Response<pb::CheckPermissionResponse>, Status> {
         let caller = self.caller(&request).await?;
+        let account = request.get_ref().account_id.clone();
         let answer = async {
             let ask = ask(&guard::CHECK_PERMISSION, &caller, request)?;
             let checked = check::check_permission(&self.app, &caller, &ask).await?;
             Ok(check_response(&self.app, &ask, checked))
         };
-        answer.await.map(Response::new).map_err(|error: Error| status::status(&error))
+        answer.await.map(Response::new).map_err(|error: Error| status::status(&error, &account))
     }
 
     async fn check_permissions(
@@ -37,12 +38,13 @@ impl pb::authorization_service_server::AuthorizationService for Api {
         request: Request<pb::CheckPermissionsRequest>,
     ) -> Result<Response<pb::CheckPermissionsResponse>, Status> {
         let caller = self.caller(&request).await?;
+        let account = request.get_ref().account_id.clone();
         let answer = async {
             let ask = ask(&guard::CHECK_PERMISSIONS, &caller, request)?;
             let checked = check::check_permissions(&self.app, &caller, &ask).await?;
             Ok(checks_response(&self.app, &ask, checked))
         };
-        answer.await.map(Response::new).map_err(|error: Error| status::status(&error))
+        answer.await.map(Response::new).map_err(|error: Error| status::status(&error, &account))
     }
 
     async fn list_permissions(
@@ -50,12 +52,13 @@ impl pb::authorization_service_server::AuthorizationService for Api {
         request: Request<pb::ListPermissionsRequest>,
     ) -> Result<Response<pb::ListPermissionsResponse>, Status> {
         let caller = self.caller(&request).await?;
+        let account = request.get_ref().account_id.clone();
         let answer = async {
             let ask = ask(&guard::LIST_PERMISSIONS, &caller, request)?;
             let listed = check::list_permissions(&self.app, &caller, &ask).await?;
             Ok(permissions_response(&self.app, &ask, listed))
         };
-        answer.await.map(Response::new).map_err(|error: Error| status::status(&error))
+        answer.await.map(Response::new).map_err(|error: Error| status::status(&error, &account))
     }
 
     async fn list_roles(
@@ -330,7 +333,14 @@ fn part(part: Part) -> pb::ExplanationPart {
         PartKind::Role | PartKind::Automation => pb::DecisionPart::Grant,
         PartKind::Owner => pb::DecisionPart::Owner,
     };
-    pb::ExplanationPart { part: kind.into(), holds: part.holds, detail: part.detail, ..Default::default() }
+    pb::ExplanationPart {
+        part: kind.into(),
+        holds: part.holds,
+        detail: part.detail,
+        reason: part.reason.map_or(pb::DecisionReason::Unspecified, decision_reason).into(),
+        // When a part came to be as it is, is known of none yet.
+        since_time: None,
+    }
 }
 
 fn permissions_response(

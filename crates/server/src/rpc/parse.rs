@@ -64,7 +64,8 @@ impl Parser {
         field: &str,
         description: impl Into<String>,
     ) -> Option<T> {
-        self.violations.push(Violation { field: field.to_owned(), description: description.into(), wrong });
+        let (field, description) = (field.to_owned(), description.into());
+        self.violations.push(Violation { field, description, wrong, suggestion: None });
         None
     }
 

@@ -85,9 +85,16 @@ pub(crate) fn code_and_reason(error: &Error) -> (Code, ErrorReason) {
     (wire.code, wire.reason)
 }
 
-/// An error as a status. What only we can mend goes to the log, under an id that the caller gets.
-pub fn status(error: &Error) -> Status {
-    let wire = wire(error);
+/// An error of a call about an account as a status. What only we can mend goes to the log, under an id
+/// that the caller gets.
+pub fn status(error: &Error, account: &str) -> Status {
+    let mut wire = wire(error);
+    if matches!(wire.reason, ErrorReason::AccountUnknown | ErrorReason::AccountExists) {
+        wire = wire.with("account_id", account);
+    }
+    if wire.reason == ErrorReason::LastHolder {
+        wire = wire.precondition(account);
+    }
     if wire.code == Code::Internal {
         let id = random::id("err");
         tracing::error!(id, error = %error, "internal error");
@@ -176,6 +183,7 @@ fn wire(error: &Error) -> Wire {
         Error::RevisionInFuture => {
             Wire::new(Code::FailedPrecondition, R::RevisionInFuture, message).precondition("consistency")
         }
+        Error::With { source, name, value } => wire(source).with(name, value),
         Error::Store(error) => store(error),
         Error::Internal(_) => Wire::new(Code::Internal, R::Internal, "internal error"),
     }
@@ -202,6 +210,9 @@ fn invalid(violations: &[Violation], message: String) -> Wire {
         _ => ErrorReason::InvalidField,
     };
     let mut wire = Wire::new(Code::InvalidArgument, reason, message);
+    if let [Violation { suggestion: Some(suggestion), .. }] = violations {
+        wire = wire.with("suggestion", suggestion);
+    }
     let fields: Vec<FieldViolation> = violations
         .iter()
         .map(|violation| {
@@ -252,9 +263,8 @@ fn refused(refusal: &Refusal, message: String) -> Wire {
         Refusal::RoleChangesBySupportOnly { role } => precondition(R::RoleChangesBySupportOnly, message)
             .precondition(&format!("role/{role}"))
             .with("role", role),
-        Refusal::LastHolder { role } => {
-            precondition(R::LastHolder, message).precondition(&format!("role/{role}")).with("role", role)
-        }
+        // Its precondition names the account, which the call knows.
+        Refusal::LastHolder { role } => precondition(R::LastHolder, message).with("role", role),
         Refusal::Oneself => Wire::new(Code::PermissionDenied, R::OwnMembership, message),
         Refusal::RoleUsesNoSeat { role } => {
             precondition(R::RoleUsesNoSeat, message).precondition(&format!("role/{role}")).with("role", role)

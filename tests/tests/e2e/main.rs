@@ -1,0 +1,26 @@
+//! Usher end to end: each test starts a server on a database of its own and talks to it over the wire.
+//!
+//! One binary, because each would link the whole server again.
+#![expect(clippy::unwrap_used, reason = "a test says what it expects by panicking")]
+
+mod coverage;
+mod golden;
+mod guards;
+mod licenses;
+mod matrix;
+mod reasons;
+
+use std::path::Path;
+
+use usher_server::clock::Clock;
+use usher_tests::{Engine, Model, Usher};
+
+/// The role model of `fixtures/roles`, for what the shipped ones cannot show.
+const WORKSHOP: Model =
+    Model { id: "workshop", founder: "chief", roles: &["chief", "foreman", "maker", "guest"] };
+
+/// A server that knows [`WORKSHOP`] too.
+async fn workshop(engine: Engine) -> Usher {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/roles");
+    Usher::start_with(engine, Clock::system(), |config| config.roles.directory = Some(directory)).await
+}
