@@ -36,9 +36,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = PathBuf::from(env::var("OUT_DIR")?).join("usher_descriptor.bin");
     fs::write(descriptors, compiler.encode_file_descriptor_set())?;
 
-    tonic_prost_build::configure()
-        .generate_default_stubs(true)
-        .skip_debug(SECRET_MESSAGES)
-        .compile_fds(compiler.file_descriptor_set())?;
+    tonic_prost_build::configure().skip_debug(SECRET_MESSAGES).compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

@@ -27,14 +27,17 @@ pub mod update_member;
 pub mod user_change;
 pub mod users;
 pub mod view;
+pub mod watch_events;
 
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, broadcast};
+use usher_domain::id::AccountId;
 use usher_policy::Catalogue;
-use usher_storage::Store;
+use usher_storage::{Engine, Store};
 
 use crate::cache::Standings;
 use crate::clock::Clock;
@@ -61,10 +64,12 @@ pub struct Parts {
     pub clock: Clock,
     pub standings: Standings,
     pub choices: Choices,
-    /// Revisions of different epochs do not compare.
-    pub epoch: String,
+    /// Revisions of different epochs do not compare. Changes when a backup is restored.
+    pub epoch: ArcSwap<String>,
     pub page_tokens: PageTokens,
     pub passwords: Passwords,
+    /// Says which accounts changed, for those who follow one.
+    pub changes: broadcast::Sender<AccountId>,
     /// Wakes the worker that sends mails.
     pub mail_waits: Notify,
 }
@@ -76,6 +81,25 @@ pub struct App(Arc<Parts>);
 impl App {
     pub fn new(parts: Parts) -> Self {
         Self(Arc::new(parts))
+    }
+
+    pub fn epoch(&self) -> Arc<String> {
+        self.epoch.load_full()
+    }
+
+    pub fn set_epoch(&self, epoch: &str) {
+        self.epoch.store(Arc::new(epoch.to_owned()));
+    }
+
+    /// Tells this server and the others that a committed change took an account to this revision.
+    pub fn announce(&self, account: &AccountId, revision: i64) {
+        self.standings.raise_floor(account, revision);
+        // Nobody may be following.
+        let _ = self.changes.send(account.clone());
+        if self.store.engine() == Engine::Postgres {
+            let app = self.clone();
+            tokio::spawn(async move { app.store.wake_others().await });
+        }
     }
 }
 

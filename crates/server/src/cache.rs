@@ -1,23 +1,44 @@
-//! Standings in memory: a read-through cache labelled with the account's revision.
+//! Standings in memory, exact under change.
 //!
-//! A change raises its account's floor after the commit; a standing read below the floor is not
-//! used. What is cached is the standing, never a decision, so everything that a request says enters
-//! the decision each time.
+//! What is cached is the standing, never a decision, so everything that a request says enters the
+//! decision each time. A change raises its account's *floor*; a standing read below the floor is not
+//! used. On several servers floors come from polls, under a *lease*: what is cached may be used only
+//! if a poll that began within `staleness_max` ended well, for only then all floors older than that
+//! are known. So the order of a look-up is lease, then floor, then entry, and a poll publishes its
+//! floors before its start. A load that others joined is judged again after it ends. What does not
+//! pass is read directly, and what is read directly is never kept.
+//!
+//! The argument in full, and the variants that look as good and are wrong, are in the model test
+//! `tests/cache_model.rs` of this crate.
 
-use std::collections::HashMap;
+mod floors;
+mod lease;
+mod loads;
 
-use parking_lot::RwLock;
+use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
 use quick_cache::sync::Cache;
+use quick_cache::{Equivalent, OptionsBuilder};
 use usher_domain::id::{AccountId, UserId};
 use usher_policy::{Catalogue, Standing};
-use usher_storage::Store;
+use usher_storage::{ChangedAccount, Store};
 
 use crate::error::Error;
+use floors::Floors;
+pub use lease::{Lease, Moment};
+use loads::Loads;
+
+/// How long an entry may be used without being read again, whatever floors say.
+const ENTRY_LIFE: Duration = Duration::from_secs(60);
+/// How long a load may take; with [`ENTRY_LIFE`] it bounds how long a floor is needed.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How fresh an answer must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Freshness {
-    /// What is in memory will do.
+    /// What is in memory will do, within the bound on staleness.
     Latency,
     /// At this revision of the account, or a later one.
     AtLeast(i64),
@@ -25,34 +46,178 @@ pub enum Freshness {
     Full,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Key {
     account: AccountId,
     /// `None` is automation.
     subject: Option<UserId>,
 }
 
+/// A key to look up by, without an allocation.
+struct KeyRef<'a> {
+    account: &'a AccountId,
+    subject: Option<&'a UserId>,
+}
+
+impl Key {
+    fn borrow(&self) -> KeyRef<'_> {
+        KeyRef { account: &self.account, subject: self.subject.as_ref() }
+    }
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.borrow().hash(state);
+    }
+}
+
+impl Hash for KeyRef<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.account.hash(state);
+        self.subject.hash(state);
+    }
+}
+
+impl Equivalent<Key> for KeyRef<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        *self.account == key.account && self.subject == key.subject.as_ref()
+    }
+}
+
 /// An account's standing, `None` when there is no such account.
 pub type Known = Option<Standing>;
 
+/// A standing to decide from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    pub known: Known,
+    /// Older than the bound allows, because the database is away and the operator lets it be.
+    pub stale: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    known: Known,
+    /// When its load began.
+    born: Moment,
+}
+
+fn revision_of(known: &Known) -> i64 {
+    known.as_ref().map_or(0, Standing::revision)
+}
+
+/// Numbers that only grow.
+#[derive(Default)]
+struct Counts {
+    hits: AtomicU64,
+    loads: AtomicU64,
+    direct: AtomicU64,
+}
+
+/// How often which way was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Figures {
+    pub entries: usize,
+    pub floors: usize,
+    pub hits: u64,
+    pub loads: u64,
+    pub direct: u64,
+}
+
 pub struct Standings {
-    entries: Cache<Key, Known>,
-    /// The lowest revision of an account that may still be used. Not evictable: a floor that is
-    /// lost while an older read is under way would let that read in.
-    floors: RwLock<HashMap<AccountId, i64>>,
+    entries: Cache<Key, Entry, quick_cache::UnitWeighter, foldhash::fast::RandomState>,
+    floors: Floors,
+    lease: Lease,
+    loads: Loads,
+    counts: Counts,
 }
 
 impl Standings {
     /// Holds at most `entries_max` standings; the least used go.
-    pub fn new(entries_max: usize) -> Self {
-        Self { entries: Cache::new(entries_max), floors: RwLock::default() }
+    pub fn new(entries_max: usize, lease: Lease) -> Self {
+        let options = OptionsBuilder::new()
+            .estimated_items_capacity(entries_max)
+            .weight_capacity(entries_max as u64)
+            .build();
+        let hasher = foldhash::fast::RandomState::default();
+        let entries = match options {
+            Ok(options) => {
+                Cache::with_options(options, quick_cache::UnitWeighter, hasher, Default::default())
+            }
+            Err(_) => Cache::with(
+                entries_max,
+                entries_max as u64,
+                quick_cache::UnitWeighter,
+                hasher,
+                Default::default(),
+            ),
+        };
+        Self { entries, floors: Floors::default(), lease, loads: Loads::default(), counts: Counts::default() }
     }
 
     /// A committed change took the account to this revision.
     pub fn raise_floor(&self, account: &AccountId, revision: i64) {
-        let mut floors = self.floors.write();
-        let floor = floors.entry(account.clone()).or_insert(revision);
-        *floor = (*floor).max(revision);
+        self.floors.raise(account, revision, None, Moment::now());
+    }
+
+    /// What a poll found that began at `start`. False when an account has the same revision with
+    /// another history: then everything must go.
+    pub fn polled(&self, changed: &[ChangedAccount], start: Moment) -> bool {
+        let now = Moment::now();
+        let mut consistent = true;
+        for account in changed {
+            consistent &= self.floors.raise(&account.id, account.revision, Some(account.nonce), now);
+        }
+        self.floors.prune(now, ENTRY_LIFE + LOAD_TIMEOUT);
+        // Only now: whoever sees the lease sees the floors.
+        self.lease.renew(start);
+        consistent
+    }
+
+    /// Forgets everything: the database is another one than before.
+    pub fn clear(&self) {
+        self.lease.revoke();
+        self.entries.clear();
+        self.floors.clear();
+    }
+
+    /// Drops floors that nothing can be below any more. Polls do it too.
+    pub fn prune(&self) {
+        self.floors.prune(Moment::now(), ENTRY_LIFE + LOAD_TIMEOUT);
+    }
+
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    pub fn figures(&self) -> Figures {
+        Figures {
+            entries: self.entries.len(),
+            floors: self.floors.len(),
+            hits: self.counts.hits.load(Ordering::Relaxed),
+            loads: self.counts.loads.load(Ordering::Relaxed),
+            direct: self.counts.direct.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The standing in memory, if it may be used: lease first, then the floor, then the entry.
+    pub fn hit(&self, account: &AccountId, subject: Option<&UserId>, freshness: Freshness) -> Option<Known> {
+        let now = Moment::now();
+        let wanted = match freshness {
+            Freshness::Full => return None,
+            Freshness::Latency => 0,
+            Freshness::AtLeast(revision) => revision,
+        };
+        if !self.lease.holds(now) {
+            return None;
+        }
+        let floor = self.floors.of(account).max(wanted);
+        let entry = self.entries.get(&KeyRef { account, subject })?;
+        let usable = revision_of(&entry.known) >= floor && now.since(entry.born) < ENTRY_LIFE;
+        if usable {
+            self.counts.hits.fetch_add(1, Ordering::Relaxed);
+        }
+        usable.then_some(entry.known)
     }
 
     /// The standing of a subject (`None` is automation) in an account.
@@ -66,36 +231,100 @@ impl Standings {
         account: &AccountId,
         subject: Option<&UserId>,
         freshness: Freshness,
-    ) -> Result<Known, Error> {
-        let key = Key { account: account.clone(), subject: subject.cloned() };
-        if freshness != Freshness::Full
-            && let Some(known) = self.entries.get(&key)
-            && self.is_fresh(account, known.as_ref(), freshness)
-        {
-            return Ok(known);
+    ) -> Result<Found, Error> {
+        if let Some(known) = self.hit(account, subject, freshness) {
+            return Ok(Found { known, stale: false });
         }
-        let read = store.standing(account, subject).await?;
-        let known = read.map(|facts| roles.standing(&facts.record));
-        if let Freshness::AtLeast(revision) = freshness
-            && known.is_none_or(|standing| standing.revision() < revision)
-        {
-            let reached = known.map_or(0, |standing| standing.revision());
-            return Err(Error::RevisionInFuture.with("revision", reached));
+        if let Some(known) = self.load(store, roles, account, subject, freshness).await {
+            return Ok(Found { known, stale: false });
         }
-        // A change may have committed while this was read: then the read answers this request,
-        // which began before, but must not stay.
-        if self.is_fresh(account, known.as_ref(), Freshness::Latency) {
-            self.entries.insert(key, known);
-        }
-        Ok(known)
+        self.direct(store, roles, account, subject, freshness).await
     }
 
-    fn is_fresh(&self, account: &AccountId, known: Option<&Standing>, freshness: Freshness) -> bool {
-        let floor = self.floors.read().get(account).copied().unwrap_or(0);
+    /// Reads once for all who ask meanwhile, and keeps what passes the same test afterwards.
+    async fn load(
+        &self,
+        store: &Store,
+        roles: &Catalogue,
+        account: &AccountId,
+        subject: Option<&UserId>,
+        freshness: Freshness,
+    ) -> Option<Known> {
+        if freshness == Freshness::Full || !self.lease.holds(Moment::now()) {
+            return None;
+        }
+        self.counts.loads.fetch_add(1, Ordering::Relaxed);
+        let key = Key { account: account.clone(), subject: subject.cloned() };
+        let loaded = self.loads.join(&key, store).await?;
+        let known = loaded.facts.as_ref().map(|facts| roles.standing(&facts.record));
         let wanted = match freshness {
-            Freshness::AtLeast(revision) => revision.max(floor),
-            Freshness::Latency | Freshness::Full => floor,
+            Freshness::AtLeast(revision) => revision,
+            Freshness::Latency | Freshness::Full => 0,
         };
-        known.map_or(0, Standing::revision) >= wanted
+        // Again lease, then floor: both may have moved while this waited.
+        if !self.lease.holds(Moment::now()) {
+            return None;
+        }
+        let floor = self.floors.of(account);
+        if revision_of(&known) < floor.max(wanted) {
+            return None;
+        }
+        self.put(key, Entry { known, born: loaded.began });
+        Some(known)
+    }
+
+    /// Keeps an entry unless a newer one is there.
+    fn put(&self, key: Key, entry: Entry) {
+        let newer = self.entries.peek(&key).is_some_and(|kept| {
+            (revision_of(&kept.known), kept.born) > (revision_of(&entry.known), entry.born)
+        });
+        if !newer {
+            self.entries.insert(key, entry);
+        }
+    }
+
+    /// Reads for this request alone, after it came; never kept.
+    async fn direct(
+        &self,
+        store: &Store,
+        roles: &Catalogue,
+        account: &AccountId,
+        subject: Option<&UserId>,
+        freshness: Freshness,
+    ) -> Result<Found, Error> {
+        self.counts.direct.fetch_add(1, Ordering::Relaxed);
+        let read = tokio::time::timeout(LOAD_TIMEOUT, store.standing(account, subject)).await;
+        let read =
+            read.unwrap_or_else(|_| Err(usher_storage::Error::Unavailable("a read took too long".into())));
+        let facts = match read {
+            Ok(facts) => facts,
+            Err(error) => return self.outlive(account, subject, freshness, error),
+        };
+        let known = facts.map(|facts| roles.standing(&facts.record));
+        match freshness {
+            Freshness::AtLeast(wanted) if revision_of(&known) < wanted => {
+                Err(Error::RevisionInFuture.with("revision", revision_of(&known)))
+            }
+            _ => Ok(Found { known, stale: false }),
+        }
+    }
+
+    /// While the database is away, what is in memory goes on for as long as the operator lets it.
+    fn outlive(
+        &self,
+        account: &AccountId,
+        subject: Option<&UserId>,
+        freshness: Freshness,
+        error: usher_storage::Error,
+    ) -> Result<Found, Error> {
+        let is_away = matches!(error, usher_storage::Error::Unavailable(_));
+        if is_away && freshness == Freshness::Latency && self.lease.holds_in_outage(Moment::now()) {
+            let entry = self.entries.get(&KeyRef { account, subject });
+            let entry = entry.filter(|entry| revision_of(&entry.known) >= self.floors.of(account));
+            if let Some(entry) = entry {
+                return Ok(Found { known: entry.known, stale: true });
+            }
+        }
+        Err(error.into())
     }
 }

@@ -58,6 +58,17 @@ pub const SETTINGS: &[Setting] = &[
     setting("database.connections_max", Kind::Number, "the most connections to the database"),
     setting("database.migrate", Kind::Flag, "bring the schema up to date at the start"),
     setting("cache.standings_max", Kind::Number, "the most standings held in memory"),
+    setting("cache.staleness_max_ms", Kind::Number, "on PostgreSQL: how old an answer from memory may be"),
+    setting(
+        "cache.poll_interval_ms",
+        Kind::Number,
+        "on PostgreSQL: how often changes of other servers are looked for",
+    ),
+    setting(
+        "cache.outage_grace_ms",
+        Kind::Number,
+        "how much longer memory answers when the database is away",
+    ),
     setting("roles.directory", Kind::Text, "role models (`*.toml`) that replace or add to the shipped ones"),
     setting("oauth.issuers", Kind::List, "the OAuth issuers that people log in at; the first is the default"),
     setting("mail.directory", Kind::Text, "a directory that mails are written to as `.eml` files"),
@@ -206,11 +217,14 @@ impl fmt::Debug for DatabaseConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct CacheConfig {
     pub standings_max: usize,
+    pub staleness_max_ms: u64,
+    pub poll_interval_ms: u64,
+    pub outage_grace_ms: u64,
 }
 
 impl Default for CacheConfig {
     fn default() -> Self {
-        Self { standings_max: 1_000_000 }
+        Self { standings_max: 1_000_000, staleness_max_ms: 2000, poll_interval_ms: 200, outage_grace_ms: 0 }
     }
 }
 
@@ -355,6 +369,13 @@ impl Config {
         if self.cache.standings_max == 0 {
             problems.push("`cache.standings_max` is 0; the server needs at least 1".into());
         }
+        if self.cache.poll_interval_ms == 0 || self.cache.poll_interval_ms * 2 > self.cache.staleness_max_ms {
+            problems.push(
+                "`cache.poll_interval_ms` must be at least 1 and at most half of `cache.staleness_max_ms`: \
+                 one poll may fail"
+                    .into(),
+            );
+        }
         problems.extend(self.tls.files().err());
         problems.extend(self.limits.problems().into_iter().map(|problem| format!("`[limits]`: {problem}")));
         if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
@@ -446,10 +467,13 @@ mod tests {
         }
         for setting in SETTINGS {
             let text = match (setting.path, setting.kind) {
+                ("cache.poll_interval_ms", _) => "100",
+                ("cache.staleness_max_ms", _) => "3000",
                 ("server.listen" | "server.probe_listen", _) => "127.0.0.1:1",
                 // Alone they are a mistake, which the test below looks at.
                 (path, _) if path.starts_with("tls.") => continue,
                 ("limits.frame_bytes", _) => "16384",
+                ("limits.idle_seconds", _) => "90",
                 (path, _) if path.starts_with("limits.") && path.ends_with("_bytes") => "100000",
                 ("log.format", _) => "json",
                 (path, _) if path.ends_with("_url") => "https://x.test/{token}",

@@ -85,6 +85,10 @@ pub enum Error {
     RateLimited { retry_after: Duration },
     #[error("the server has more in hand than it takes")]
     Overloaded,
+    #[error("the events after this revision are too many; take a snapshot")]
+    CursorTooOld,
+    #[error("the events were not read fast enough")]
+    SlowReader,
     #[error("the account is closed")]
     AccountClosed,
     #[error("the caller cannot say which operator stands behind the ticket")]

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tokio::net::TcpListener;
@@ -16,10 +17,10 @@ use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::server::HealthReporter;
 use usher_policy::Catalogue;
-use usher_storage::{ConnectOptions, SharedKey, Store, Tx};
+use usher_storage::{ConnectOptions, Engine, SharedKey, Store, Tx};
 
 use crate::app::{App, Choices, Parts};
-use crate::cache::Standings;
+use crate::cache::{Lease, Standings};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::Error;
@@ -32,6 +33,7 @@ use crate::transport::accept::Door;
 use crate::transport::listen::check_listen;
 use crate::transport::outcome::{Observer, OutcomeLayer};
 use crate::transport::tls::{RELOAD_INTERVAL, Tls};
+use crate::worker::changes;
 use crate::worker::outbox::{self, Links};
 
 /// Why the server did not start, in one line that says what to do.
@@ -56,9 +58,7 @@ impl From<Error> for StartError {
 /// # Errors
 /// When it cannot be reached, or its schema is older and `migrate` is not set, or newer.
 pub async fn open_store(config: &Config) -> Result<Store, StartError> {
-    let mut options = ConnectOptions::new(&config.database.url);
-    options.connections_max = config.database.connections_max;
-    let store = Store::connect(&options).await?;
+    let store = Store::connect(&connect_options(config)).await?;
     if config.database.migrate {
         store.migrate().await?;
     }
@@ -81,21 +81,49 @@ pub async fn build_app(config: &Config, clock: Clock) -> Result<App, StartError>
     let store = open_store(config).await?;
     note_role_models(&store, &roles).await?;
     let (epoch, key) = shared(&store).await?;
+    let engine = store.engine();
     Ok(App::new(Parts {
         store,
         roles,
         clock,
-        standings: Standings::new(config.cache.standings_max),
+        standings: Standings::new(config.cache.standings_max, lease(config, engine)),
         choices: Choices {
             invitation_url: config.mail.invitation_url.clone(),
             oauth_issuers: config.oauth.issuers.clone(),
             mails_per_hour: config.mail.account_hourly_max,
         },
-        epoch,
+        epoch: ArcSwap::from_pointee(epoch),
         page_tokens: PageTokens::new(key),
         passwords: Passwords::new(PASSWORDS_AT_ONCE)?,
+        changes: tokio::sync::broadcast::channel(1024).0,
         mail_waits: tokio::sync::Notify::new(),
     }))
+}
+
+/// Alone on SQLite; one of several, perhaps, on PostgreSQL.
+fn lease(config: &Config, engine: Engine) -> Lease {
+    match engine {
+        Engine::Sqlite => Lease::alone(),
+        Engine::Postgres => Lease::polled(
+            Duration::from_millis(config.cache.staleness_max_ms),
+            Duration::from_millis(config.cache.outage_grace_ms),
+        ),
+    }
+}
+
+/// Follows the changes of other servers, where there can be some.
+fn start_changes(config: &Config, app: &App, stop: &CancellationToken) -> JoinHandle<()> {
+    if app.store.engine() == Engine::Sqlite {
+        return tokio::spawn(async {});
+    }
+    let every = Duration::from_millis(config.cache.poll_interval_ms);
+    tokio::spawn(changes::run(app.clone(), connect_options(config), every, stop.clone()))
+}
+
+fn connect_options(config: &Config) -> ConnectOptions {
+    let mut options = ConnectOptions::new(&config.database.url);
+    options.connections_max = config.database.connections_max;
+    options
 }
 
 async fn shared(store: &Store) -> Result<(String, [u8; 32]), Error> {
@@ -175,6 +203,7 @@ pub async fn serve(
     let (health, health_service) = tonic_health::server::health_reporter();
     let probes = start_probes(config, health_service.clone(), &stop).await?;
     let mails = start_mails(config, &app, &stop)?;
+    let changes = start_changes(config, &app, &stop);
     let ready = tokio::spawn(watch_readiness(app.clone(), health.clone(), stop.clone()));
 
     let drained = CancellationToken::new();
@@ -212,7 +241,7 @@ pub async fn serve(
         }
     };
     stop.cancel();
-    let _ = tokio::join!(mails, ready, probes);
+    let _ = tokio::join!(mails, changes, ready, probes);
     app.store.clone().close().await;
     tracing::info!("stopped");
     served
@@ -310,6 +339,7 @@ async fn watch_readiness(app: App, health: HealthReporter, stop: CancellationTok
         if stop.is_cancelled() {
             return;
         }
+        app.standings.prune();
         match failures {
             0 => set_all(&health, ServingStatus::Serving).await,
             READINESS_FAILURES.. => set_all(&health, ServingStatus::NotServing).await,

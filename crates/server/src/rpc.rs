@@ -201,7 +201,7 @@ impl std::fmt::Display for Redacted<'_> {
 /// The consistency token beside a revision; empty when there is no such account.
 fn token_of(app: &App, account: &str, revision: i64) -> String {
     match AccountId::parse(account) {
-        Ok(account) if revision > 0 => token::consistency(&app.epoch, &account, revision),
+        Ok(account) if revision > 0 => token::consistency(&app.epoch(), &account, revision),
         _ => String::new(),
     }
 }

@@ -1,3 +1,4 @@
 //! What runs beside the calls.
 
+pub mod changes;
 pub mod outbox;

@@ -49,18 +49,18 @@ impl Tx {
             .all(&self.inner)
             .await?;
         invitation::Entity::update_many()
-            .col_expr(invitation::Column::Email, Expr::val("").into())
-            .col_expr(invitation::Column::EmailKey, Expr::val("").into())
-            .col_expr(invitation::Column::DisplayName, Expr::val("").into())
-            .col_expr(invitation::Column::Username, Expr::val(Option::<String>::None).into())
-            .col_expr(invitation::Column::Issuer, Expr::val(Option::<String>::None).into())
+            .col_expr(invitation::Column::Email, Expr::val(""))
+            .col_expr(invitation::Column::EmailKey, Expr::val(""))
+            .col_expr(invitation::Column::DisplayName, Expr::val(""))
+            .col_expr(invitation::Column::Username, Expr::val(Option::<String>::None))
+            .col_expr(invitation::Column::Issuer, Expr::val(Option::<String>::None))
             .filter(invitation::Column::Id.is_in(&invitations))
             .exec(&self.inner)
             .await?;
         let mut subjects = invitations;
         subjects.push(user.to_string());
         event::Entity::update_many()
-            .col_expr(event::Column::Personal, Expr::val(Option::<String>::None).into())
+            .col_expr(event::Column::Personal, Expr::val(Option::<String>::None))
             .filter(event::Column::SubjectId.is_in(&subjects))
             .exec(&self.inner)
             .await?;

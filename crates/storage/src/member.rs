@@ -100,7 +100,7 @@ impl Tx {
             .add(member::Column::LastSignInTime.is_null())
             .add(member::Column::LastSignInTime.lt(day));
         member::Entity::update_many()
-            .col_expr(member::Column::LastSignInTime, Expr::val(day).into())
+            .col_expr(member::Column::LastSignInTime, Expr::val(day))
             .col_expr(
                 member::Column::FirstSignInTime,
                 Func::coalesce([Expr::col(member::Column::FirstSignInTime), Expr::val(now.micros())]).into(),

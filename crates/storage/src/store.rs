@@ -232,6 +232,14 @@ fn lock_file(database: &Path) -> Result<File, Error> {
 }
 
 async fn postgres(options: &ConnectOptions) -> Result<Store, Error> {
+    let connection = Database::connect(postgres_options(options)).await.map_err(|e| {
+        Error::Unavailable(format!("cannot connect to PostgreSQL: {e}; check `database.url`"))
+    })?;
+    Ok(Store { connection, engine: Engine::Postgres, write_turn: None, _file_lock: None })
+}
+
+/// A pool that gives up what is lost, on the server and here.
+pub(crate) fn postgres_options(options: &ConnectOptions) -> sea_orm::ConnectOptions {
     let mut connect = sea_orm::ConnectOptions::new(&options.url);
     connect
         .max_connections(options.connections_max)
@@ -262,8 +270,5 @@ async fn postgres(options: &ConnectOptions) -> Result<Store, Error> {
             })
         })
     });
-    let connection = Database::connect(connect).await.map_err(|e| {
-        Error::Unavailable(format!("cannot connect to PostgreSQL: {e}; check `database.url`"))
-    })?;
-    Ok(Store { connection, engine: Engine::Postgres, write_turn: None, _file_lock: None })
+    connect
 }

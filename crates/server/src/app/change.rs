@@ -139,7 +139,7 @@ where
             Ok::<_, Error>((changed, has_mail))
         })
         .await?;
-    app.standings.raise_floor(&change.account_id, changed.revision);
+    app.announce(&change.account_id, changed.revision);
     if has_mail {
         app.mail_waits.notify_one();
     }

@@ -52,7 +52,7 @@ impl Consistency {
         Ok(match self {
             Self::MinimizeLatency => Freshness::Latency,
             Self::AtLeastAsFresh(token) => {
-                Freshness::AtLeast(token::read_consistency(token, &app.epoch, account)?)
+                Freshness::AtLeast(token::read_consistency(token, &app.epoch(), account)?)
             }
             Self::FullyConsistent => Freshness::Full,
         })
@@ -93,6 +93,8 @@ pub struct Checked {
     pub model: Option<ModelIndex>,
     /// 0 when there is no such account.
     pub revision: i64,
+    /// Older than the bound allows; see `cache.outage_grace_ms`.
+    pub stale: bool,
     pub explanation: Option<Explained>,
 }
 
@@ -111,8 +113,9 @@ pub async fn check_permission(app: &App, _caller: &Caller, ask: &CheckPermission
         return explained(app, ask).await;
     }
     let freshness = ask.consistency.freshness(app, &ask.account_id)?;
-    let standing =
+    let found =
         app.standings.get(&app.store, &app.roles, &ask.account_id, ask.about.user(), freshness).await?;
+    let standing = found.known;
     let now = app.clock.now();
     let decision = decide(&app.roles, standing.as_ref(), now, &ask.act.ask(&ask.about))
         .map_err(|unknown| unknown_action("", &unknown))?;
@@ -120,6 +123,7 @@ pub async fn check_permission(app: &App, _caller: &Caller, ask: &CheckPermission
         decision,
         model: standing.and_then(|standing| standing.model()),
         revision: standing.map_or(0, |standing| standing.revision()),
+        stale: found.stale,
         explanation: None,
     })
 }
@@ -141,7 +145,7 @@ async fn explained(app: &App, ask: &CheckPermission) -> Result<Checked, Error> {
     let act = ask.act.clone();
     let explained = Explained { parts, facts, standing, as_of: now, act };
     let model = standing.and_then(|standing| standing.model());
-    Ok(Checked { decision, model, revision, explanation: Some(explained) })
+    Ok(Checked { decision, model, revision, stale: false, explanation: Some(explained) })
 }
 
 /// The error of an action or resource type that the model does not know, so that a typo cannot pass
@@ -178,6 +182,7 @@ pub struct CheckedMany {
     pub results: Vec<Result<Decision, Error>>,
     pub model: Option<ModelIndex>,
     pub revision: i64,
+    pub stale: bool,
 }
 
 /// All at one revision: when the subjects' standings were read at different ones, they are read
@@ -196,9 +201,11 @@ pub async fn check_permissions(
     subjects.sort_unstable();
     subjects.dedup();
     let mut standings = Vec::with_capacity(subjects.len());
+    let mut stale = false;
     for subject in &subjects {
-        standings
-            .push(app.standings.get(&app.store, &app.roles, &ask.account_id, *subject, freshness).await?);
+        let found = app.standings.get(&app.store, &app.roles, &ask.account_id, *subject, freshness).await?;
+        stale |= found.stale;
+        standings.push(found.known);
     }
     let revision_of = |standing: &Option<Standing>| standing.map_or(0, |standing| standing.revision());
     if standings.windows(2).any(|pair| revision_of(&pair[0]) != revision_of(&pair[1])) {
@@ -217,6 +224,7 @@ pub async fn check_permissions(
         results,
         model: first.and_then(|standing| standing.model()),
         revision: revision_of(&first),
+        stale,
     })
 }
 
@@ -249,7 +257,7 @@ pub struct Permissions {
     pub listing: Listing,
     pub model: ModelIndex,
     pub standing: Standing,
-    pub as_of: Time,
+    pub stale: bool,
     /// When grace ends, if the account is in grace.
     pub grace_end_time: Option<Time>,
     /// How many seats too many are in use, if any, and when that begins to deny.
@@ -264,9 +272,10 @@ pub async fn list_permissions(
     ask: &ListPermissions,
 ) -> Result<Permissions, Error> {
     let freshness = ask.consistency.freshness(app, &ask.account_id)?;
-    let standing =
+    let found =
         app.standings.get(&app.store, &app.roles, &ask.account_id, ask.about.user(), freshness).await?;
-    let standing = standing
+    let standing = found
+        .known
         .filter(|standing| standing.account_state() != usher_domain::standing::AccountState::Closed)
         .ok_or(Error::Missing(Missing::Account))?;
     let index = standing.model();
@@ -298,7 +307,7 @@ pub async fn list_permissions(
     listing.entries.retain(|entry| is_asked(entry.action));
     // Banners are about the account and change seldom; they are read with the account's figures.
     let (grace_end_time, over_limit_by) = notices(app, &ask.account_id, now).await?;
-    Ok(Permissions { listing, model: index, standing, as_of: now, grace_end_time, over_limit_by })
+    Ok(Permissions { listing, model: index, standing, stale: found.stale, grace_end_time, over_limit_by })
 }
 
 async fn notices(app: &App, account: &AccountId, now: Time) -> Result<(Option<Time>, u32), Error> {

@@ -86,7 +86,7 @@ pub async fn create_account(
             Ok::<_, Error>(changed)
         })
         .await?;
-    app.standings.raise_floor(&changed.outcome.account.id, changed.revision);
+    app.announce(&changed.outcome.account.id, changed.revision);
     app.mail_waits.notify_one();
     tracing::info!(
         rpc = guard::CREATE_ACCOUNT.rpc, account_id = %changed.outcome.account.id, caller = %caller.name,

@@ -95,7 +95,7 @@ pub async fn erase_user(app: App, caller: Caller, command: EraseUser) -> Result<
         })
         .await?;
     for account in &erased.accounts {
-        app.standings.raise_floor(&account.account_id, account.revision);
+        app.announce(&account.account_id, account.revision);
     }
     tracing::info!(rpc = guard::ERASE_USER.rpc, user_id = %command.user_id, caller = %caller.name, "changed");
     Ok(erased)

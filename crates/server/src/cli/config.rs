@@ -41,11 +41,29 @@ fn check(options: &Options) -> Result<(), StartError> {
         say(&format!("warning: {}", warning.0));
     }
     say(authenticator.describe().trim_end());
-    say(
-        "a change is seen by the next check of the same process; answers name the revision they were made from",
-    );
+    say(&consistency(&config));
     say("the configuration is right");
     Ok(())
+}
+
+/// The promises on freshness, in words.
+fn consistency(config: &config::Config) -> String {
+    let cache = &config.cache;
+    if config.database.url.starts_with("sqlite:") {
+        return "SQLite: this process is alone, and a change is seen by the next check".to_owned();
+    }
+    let outage = match cache.outage_grace_ms {
+        0 => "then they are UNAVAILABLE".to_owned(),
+        grace => format!(
+            "then they go on for {grace} ms from memory and say `stale`, and are UNAVAILABLE after that"
+        ),
+    };
+    format!(
+        "PostgreSQL: an acknowledged change is seen by every check that starts {} ms later on any server \
+         (polls every {} ms); with the change's consistency token, or fully consistent, at once. Without the \
+         database checks go on until the last poll is that old; {outage}",
+        cache.staleness_max_ms, cache.poll_interval_ms
+    )
 }
 
 /// The table of settings: path, variable, default and meaning.

@@ -1,16 +1,20 @@
 //! AuditService.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use prost_types::value::Kind;
 use tonic::{Request, Response, Status};
 use usher_contract::v1 as pb;
 use usher_domain::event::{Facts, Stream};
 use usher_storage::EventRow;
 
-use super::convert::timestamp;
+use super::convert::{account, licenses, member, subscription, timestamp};
 use super::parse::{Parse, Parser, party};
 use super::{Answer, Api, token_of};
 use crate::app::App;
 use crate::app::events::{Events, ListEvents, list_events};
+use crate::app::watch_events::{self, Content, Start, WatchEvents, Watching, watch_events};
 use crate::guard;
 
 /// The most kinds of one filter.
@@ -23,6 +27,90 @@ impl pb::audit_service_server::AuditService for Api {
         request: Request<pb::ListEventsRequest>,
     ) -> Result<Response<pb::ListEventsResponse>, Status> {
         self.serve(&guard::LIST_EVENTS, request, list_events).await
+    }
+
+    type WatchEventsStream = Told;
+
+    async fn watch_events(&self, request: Request<pb::WatchEventsRequest>) -> Result<Response<Told>, Status> {
+        self.serve(&guard::WATCH_EVENTS, request, watch_events).await
+    }
+}
+
+/// What a follower is told, message by message.
+pub struct Told {
+    app: App,
+    account: String,
+    watching: Watching,
+}
+
+impl tokio_stream::Stream for Told {
+    type Item = Result<pb::WatchEventsResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let told = std::task::ready!(self.watching.poll_recv(cx));
+        Poll::Ready(told.map(|told| match told {
+            Ok(told) => Ok(response(&self.app, &self.account, told)),
+            Err(error) => Err(super::status::status(&error, &self.account)),
+        }))
+    }
+}
+
+impl Answer<Watching> for Told {
+    fn answer(app: &App, account: &str, watching: Watching) -> Self {
+        Self { app: app.clone(), account: account.to_owned(), watching }
+    }
+}
+
+fn response(app: &App, account: &str, told: watch_events::Told) -> pb::WatchEventsResponse {
+    use pb::watch_events_response::Content as Wire;
+    let content = match told.content {
+        Content::Heartbeat => Wire::Heartbeat(pb::Heartbeat {}),
+        Content::Changes(events) => {
+            Wire::Changes(pb::Changes { events: events.into_iter().map(event).collect() })
+        }
+        Content::Snapshot(part) => Wire::Snapshot(snapshot(*part)),
+    };
+    pb::WatchEventsResponse {
+        revision: told.revision,
+        consistency_token: token_of(app, account, told.revision),
+        content: Some(content),
+    }
+}
+
+fn snapshot(part: watch_events::Snapshot) -> pb::Snapshot {
+    let mut told = pb::Snapshot {
+        members: part.members.into_iter().map(member).collect(),
+        last: part.last,
+        ..Default::default()
+    };
+    if let Some((view, seats, bought)) = part.account {
+        told.account = Some(account(view));
+        told.licenses = Some(licenses(seats));
+        told.subscription = Some(subscription(bought));
+    }
+    told
+}
+
+impl Parse for pb::WatchEventsRequest {
+    type Command = WatchEvents;
+
+    fn account(&self) -> &str {
+        &self.account_id
+    }
+
+    fn parse(self, parser: &mut Parser) -> Option<WatchEvents> {
+        use pb::watch_events_request::Start as Wire;
+        let account_id = parser.account(&self.account_id);
+        let start = match self.start {
+            None => Some(Start::Now),
+            Some(Wire::AfterRevision(revision)) if revision < 0 => {
+                parser.fail("after_revision", "is negative; 0 begins with the account's first event")
+            }
+            Some(Wire::AfterRevision(revision)) => Some(Start::After(revision)),
+            Some(Wire::Snapshot(true)) => Some(Start::Snapshot),
+            Some(Wire::Snapshot(false)) => parser.fail("snapshot", "can only be true; leave it out instead"),
+        };
+        Some(WatchEvents { account_id: account_id?, start: start? })
     }
 }
 

@@ -221,7 +221,7 @@ fn check_response(app: &App, ask: &CheckPermission, checked: check::Checked) -> 
         depends_on_owner: outcome.depends_on_owner,
         revision,
         valid_until_time: outcome.valid_until_time,
-        stale: false,
+        stale: checked.stale,
         explanation: checked.explanation.map(|explained| explanation(app, explained)),
         consistency_token,
     }
@@ -246,7 +246,7 @@ fn checks_response(
         results: results.collect(),
         revision,
         valid_until_time: valid_until.map(timestamp),
-        stale: false,
+        stale: checked.stale,
         consistency_token,
     }
 }
@@ -377,7 +377,7 @@ fn permissions_response(
         revision,
         valid_until_time: listed.listing.valid_until.map(timestamp),
         consistency_token,
-        stale: false,
+        stale: listed.stale,
     }
 }
 

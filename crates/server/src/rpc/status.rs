@@ -154,6 +154,8 @@ fn wire(error: &Error) -> Wire {
         Error::Overloaded => {
             Wire::new(Code::ResourceExhausted, R::Overloaded, message).retry(RETRY_AFTER_CONTENTION)
         }
+        Error::CursorTooOld => Wire::new(Code::OutOfRange, R::CursorTooOld, message),
+        Error::SlowReader => Wire::new(Code::Aborted, R::SlowReader, message),
         Error::AccountClosed => {
             Wire::new(Code::FailedPrecondition, R::AccountClosed, message).precondition("account")
         }

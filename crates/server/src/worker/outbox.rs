@@ -206,11 +206,12 @@ impl Worker {
         let (Some(account), Ok(id)) = (&mail.account_id, InvitationId::parse(&mail.subject_id)) else {
             return Ok(());
         };
-        if is_ours && mail.kind == MailKind::Invitation {
-            if let Some(status) = delivery_status(result, now) {
-                let sent = *result == MailResult::Sent;
-                tx.invitation_update_delivery(account, &id, &status, sent).await?;
-            }
+        if is_ours
+            && mail.kind == MailKind::Invitation
+            && let Some(status) = delivery_status(result, now)
+        {
+            let sent = *result == MailResult::Sent;
+            tx.invitation_update_delivery(account, &id, &status, sent).await?;
         }
         Ok(())
     }

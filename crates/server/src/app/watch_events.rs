@@ -1,0 +1,257 @@
+//! Following an account's changes, for services that keep a copy: from a revision, or from a snapshot.
+
+use std::time::Duration;
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use usher_domain::account::AccountView;
+use usher_domain::caller::{Acting, Caller};
+use usher_domain::event::Stream;
+use usher_domain::id::AccountId;
+use usher_storage::{EventFilter, EventRow, MemberFilter, PAGE_SIZE_MAX, Tx};
+
+use super::App;
+use super::access::Access;
+use super::members::place;
+use super::view::{LicensesView, MemberView, SubscriptionView, licenses, member_view};
+use crate::error::Error;
+
+/// Messages that wait for the reader.
+const WAITING_MAX: usize = 16;
+/// A reader that takes nothing for so long is cut off.
+const SLOW_MAX: Duration = Duration::from_secs(30);
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How often changes are looked for when nobody says that there are some.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// A follower further behind than this takes a snapshot: that is less to read.
+const BEHIND_MAX: i64 = 100_000;
+
+#[derive(Debug, Clone)]
+pub struct WatchEvents {
+    pub account_id: AccountId,
+    pub start: Start,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    Now,
+    After(i64),
+    Snapshot,
+}
+
+/// A message to the follower, with the revision that they are complete for once they have it.
+pub struct Told {
+    pub revision: i64,
+    pub content: Content,
+}
+
+pub enum Content {
+    Snapshot(Box<Snapshot>),
+    /// All events of one revision.
+    Changes(Vec<EventRow>),
+    Heartbeat,
+}
+
+/// A part of an account as it is.
+#[derive(Default)]
+pub struct Snapshot {
+    /// In the first part only.
+    pub account: Option<(AccountView, LicensesView, SubscriptionView)>,
+    pub members: Vec<MemberView>,
+    pub last: bool,
+}
+
+pub type Watching = mpsc::Receiver<Result<Told, Error>>;
+
+/// # Errors
+/// `Missing(Account)`, `CursorTooOld`, `RevisionInFuture`.
+pub async fn watch_events(app: App, _caller: Caller, command: WatchEvents) -> Result<Watching, Error> {
+    let now = app.clock.now();
+    let current = app
+        .store
+        .read(async |tx: &Tx| {
+            let account = tx.account_fetch(&command.account_id).await?;
+            let access = Access::open(&app.roles, now, tx, account, &Acting::Platform).await?;
+            Ok::<_, Error>(access.account.revision)
+        })
+        .await?;
+    if let Start::After(revision) = command.start {
+        if revision > current {
+            return Err(Error::RevisionInFuture.with("revision", current));
+        }
+        if current - revision > BEHIND_MAX {
+            return Err(Error::CursorTooOld.with("oldest_revision", current - BEHIND_MAX));
+        }
+    }
+    let (sender, receiver) = mpsc::channel(WAITING_MAX);
+    // Subscribed before anything is read, so that no change falls between.
+    let changes = app.changes.subscribe();
+    let follower = Follower { app, account: command.account_id, sender };
+    tokio::spawn(async move {
+        let sender = follower.sender.clone();
+        if let Err(error) = follower.run(command.start, current, changes).await {
+            // The channel of a slow reader is full; what does not fit is told by the end of the stream.
+            let _ = sender.send_timeout(Err(error), Duration::from_secs(1)).await;
+        }
+    });
+    Ok(receiver)
+}
+
+struct Follower {
+    app: App,
+    account: AccountId,
+    sender: mpsc::Sender<Result<Told, Error>>,
+}
+
+/// The reader is gone: not an error, but the end.
+struct Gone;
+
+impl Follower {
+    async fn run(
+        &self,
+        start: Start,
+        current: i64,
+        mut changes: tokio::sync::broadcast::Receiver<AccountId>,
+    ) -> Result<(), Error> {
+        let mut complete = match start {
+            Start::After(revision) => revision,
+            Start::Now => current,
+            Start::Snapshot => self.snapshot().await?,
+        };
+        let mut beat = Instant::now() + HEARTBEAT;
+        loop {
+            match self.changes(complete).await? {
+                Some(revision) if revision > complete => {
+                    complete = revision;
+                    beat = Instant::now() + HEARTBEAT;
+                }
+                Some(_) => {
+                    if !self.wait(&mut changes, complete, &mut beat).await? {
+                        return Ok(());
+                    }
+                }
+                None => return Ok(()),
+            }
+        }
+    }
+
+    async fn tell(&self, revision: i64, content: Content) -> Result<Result<(), Gone>, Error> {
+        match self.sender.send_timeout(Ok(Told { revision, content }), SLOW_MAX).await {
+            Ok(()) => Ok(Ok(())),
+            Err(mpsc::error::SendTimeoutError::Closed(_)) => Ok(Err(Gone)),
+            Err(mpsc::error::SendTimeoutError::Timeout(_)) => Err(Error::SlowReader),
+        }
+    }
+
+    /// The account as it is, in parts. Rows of later parts may be of later revisions than the one it
+    /// is labelled with; the events after that revision say the same again, and more.
+    async fn snapshot(&self) -> Result<i64, Error> {
+        let mut after: Option<(String, String)> = None;
+        let mut labelled = None;
+        loop {
+            let (revision, part, next) = self.part(after.as_ref(), labelled.is_none()).await?;
+            let revision = *labelled.get_or_insert(revision);
+            let last = part.last;
+            if self.tell(revision, Content::Snapshot(Box::new(part))).await?.is_err() || last {
+                return Ok(revision);
+            }
+            after = next;
+        }
+    }
+
+    async fn part(
+        &self,
+        after: Option<&(String, String)>,
+        first: bool,
+    ) -> Result<(i64, Snapshot, Option<(String, String)>), Error> {
+        let now = self.app.clock.now();
+        let app = &self.app;
+        app.store
+            .read(async |tx: &Tx| {
+                let account = tx.account_fetch(&self.account).await?;
+                let access = Access::open(&app.roles, now, tx, account, &Acting::Platform).await?;
+                let filter = MemberFilter::default();
+                let (mut members, _) =
+                    tx.member_list(&self.account, &filter, after, PAGE_SIZE_MAX + 1).await?;
+                let last = members.len() <= PAGE_SIZE_MAX as usize;
+                members.truncate(PAGE_SIZE_MAX as usize);
+                let next = members.last().map(|member| place(&member.email, member.user_id.as_str()));
+                let next = next.map(|[email_key, id]| (email_key, id));
+                let model = access.model()?;
+                let subscription = access.account.license.subscription.clone();
+                let head = match first {
+                    true => Some((
+                        access.account.view(),
+                        licenses(tx, &access).await?,
+                        SubscriptionView { subscription, as_of: now },
+                    )),
+                    false => None,
+                };
+                let members = members.into_iter().map(|member| member_view(model, member)).collect();
+                Ok((access.account.revision, Snapshot { account: head, members, last }, next))
+            })
+            .await
+    }
+
+    /// Tells the changes after a revision; where that leads, or `None` when the reader is gone.
+    async fn changes(&self, after: i64) -> Result<Option<i64>, Error> {
+        let stream = Stream::Account(self.account.to_string());
+        let filter = EventFilter::default();
+        let mut complete = after;
+        let read = async |tx: &Tx| {
+            Ok::<_, Error>(tx.event_list(&stream, &filter, Some((after, u32::MAX)), PAGE_SIZE_MAX).await?)
+        };
+        let events = self.app.store.read(read).await?;
+        let full = events.len() == PAGE_SIZE_MAX as usize;
+        let last = events.last().map(|row| row.event.revision);
+        let mut by_revision: Vec<Vec<EventRow>> = Vec::new();
+        for row in events {
+            match by_revision.last_mut() {
+                Some(same) if same[0].event.revision == row.event.revision => same.push(row),
+                _ => by_revision.push(vec![row]),
+            }
+        }
+        // A page may cut the last revision in two; it is read whole the next time.
+        if full && by_revision.len() > 1 && last.is_some() {
+            by_revision.pop();
+        }
+        for rows in by_revision {
+            let revision = rows[0].event.revision;
+            if self.tell(revision, Content::Changes(rows)).await?.is_err() {
+                return Ok(None);
+            }
+            complete = revision;
+        }
+        Ok(Some(complete))
+    }
+
+    /// Waits until the account may have changed, beating the heart meanwhile; false when the reader is
+    /// gone.
+    async fn wait(
+        &self,
+        changes: &mut tokio::sync::broadcast::Receiver<AccountId>,
+        complete: i64,
+        beat: &mut Instant,
+    ) -> Result<bool, Error> {
+        let look = tokio::time::sleep(LOOK_EVERY);
+        tokio::pin!(look);
+        loop {
+            tokio::select! {
+                () = self.sender.closed() => return Ok(false),
+                changed = changes.recv() => match changed {
+                    Ok(account) if account != self.account => {}
+                    Ok(_) | Err(RecvError::Lagged(_)) => return Ok(true),
+                    Err(RecvError::Closed) => return Ok(false),
+                },
+                () = &mut look => return Ok(true),
+                () = tokio::time::sleep_until(*beat) => {
+                    *beat = Instant::now() + HEARTBEAT;
+                    if self.tell(complete, Content::Heartbeat).await?.is_err() {
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+    }
+}

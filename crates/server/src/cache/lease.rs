@@ -1,0 +1,98 @@
+//! How long what is in memory may be believed.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// A moment of this machine's own clock that counts through suspension: a server that slept must
+/// not believe that no time went by. Nanoseconds since the boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(u64);
+
+impl Moment {
+    pub fn now() -> Self {
+        let time = clock_gettime(ClockId::Boottime);
+        let nanos = time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec);
+        // 0 is "never", see `Lease`.
+        Self(u64::try_from(nanos).unwrap_or(1).max(1))
+    }
+
+    /// How long ago `earlier` was; zero when it lies in the future.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Leave to use what is in memory.
+pub struct Lease {
+    kind: Kind,
+}
+
+enum Kind {
+    /// This process makes all changes itself, so it knows them all.
+    Alone,
+    Polled {
+        /// When the last successful poll began; 0 is never.
+        start: AtomicU64,
+        staleness_max: Duration,
+        /// How much longer memory is used when the database is away.
+        outage_grace: Duration,
+    },
+}
+
+impl Lease {
+    pub fn alone() -> Self {
+        Self { kind: Kind::Alone }
+    }
+
+    pub fn polled(staleness_max: Duration, outage_grace: Duration) -> Self {
+        Self { kind: Kind::Polled { start: AtomicU64::new(0), staleness_max, outage_grace } }
+    }
+
+    /// Whether every change that was acknowledged `staleness_max` ago has raised its floor.
+    pub(super) fn holds(&self, now: Moment) -> bool {
+        match &self.kind {
+            Kind::Alone => true,
+            Kind::Polled { staleness_max, .. } => self.age(now).is_some_and(|age| age <= *staleness_max),
+        }
+    }
+
+    pub(super) fn holds_in_outage(&self, now: Moment) -> bool {
+        match &self.kind {
+            Kind::Alone => true,
+            Kind::Polled { staleness_max, outage_grace, .. } => {
+                !outage_grace.is_zero()
+                    && self.age(now).is_some_and(|age| age <= *staleness_max + *outage_grace)
+            }
+        }
+    }
+
+    /// How long ago the last successful poll began; `None` before the first, and when there are none.
+    pub fn age(&self, now: Moment) -> Option<Duration> {
+        match &self.kind {
+            Kind::Alone => None,
+            Kind::Polled { start, .. } => match start.load(Ordering::Acquire) {
+                0 => None,
+                start => Some(now.since(Moment(start))),
+            },
+        }
+    }
+
+    /// Whether answers come from memory now.
+    pub fn is_held(&self) -> bool {
+        self.holds(Moment::now())
+    }
+
+    pub(super) fn renew(&self, poll_start: Moment) {
+        if let Kind::Polled { start, .. } = &self.kind {
+            start.store(poll_start.0, Ordering::Release);
+        }
+    }
+
+    pub(super) fn revoke(&self) {
+        if let Kind::Polled { start, .. } = &self.kind {
+            start.store(0, Ordering::Release);
+        }
+    }
+}

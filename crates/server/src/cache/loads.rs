@@ -1,0 +1,63 @@
+//! One read for all who ask for the same standing at once.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::Shared;
+use parking_lot::Mutex;
+use usher_storage::{StandingFacts, Store};
+
+use super::lease::Moment;
+use super::{Key, LOAD_TIMEOUT};
+
+/// What a load read.
+#[derive(Debug, Clone)]
+pub(super) struct Loaded {
+    pub(super) facts: Option<Arc<StandingFacts>>,
+    pub(super) began: Moment,
+}
+
+/// `None` when it failed: then each who waited reads for itself, and is told why.
+type Load = Shared<Pin<Box<dyn Future<Output = Option<Loaded>> + Send>>>;
+
+#[derive(Default)]
+pub(super) struct Loads {
+    running: Arc<Mutex<HashMap<Key, Load>>>,
+}
+
+impl Loads {
+    /// Joins the load of this key, or begins it. It runs in a task of its own, so that one who gives
+    /// up takes nothing from the others.
+    pub(super) async fn join(&self, key: &Key, store: &Store) -> Option<Loaded> {
+        let load = {
+            let mut running = self.running.lock();
+            match running.get(key) {
+                Some(load) => load.clone(),
+                None => {
+                    let load = self.begin(key.clone(), store.clone());
+                    running.insert(key.clone(), load.clone());
+                    load
+                }
+            }
+        };
+        load.await
+    }
+
+    fn begin(&self, key: Key, store: Store) -> Load {
+        let running = Arc::clone(&self.running);
+        let task = tokio::spawn(async move {
+            let began = Moment::now();
+            let read = store.standing(&key.account, key.subject.as_ref());
+            let read = tokio::time::timeout(LOAD_TIMEOUT, read).await;
+            running.lock().remove(&key);
+            match read {
+                Ok(Ok(facts)) => Some(Loaded { facts: facts.map(Arc::new), began }),
+                Ok(Err(_)) | Err(_) => None,
+            }
+        });
+        async move { task.await.ok().flatten() }.boxed().shared()
+    }
+}

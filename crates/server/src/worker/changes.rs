@@ -1,0 +1,94 @@
+//! Keeps the cache exact on several servers of one PostgreSQL: polls which accounts changed, under a
+//! lease, woken early by writers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use usher_storage::{ConnectOptions, Error, Polled, Poller, Wakes};
+
+use crate::app::App;
+use crate::cache::Moment;
+
+/// The shortest time between two polls: a burst of changes is one poll.
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+/// How long to wait before a lost connection is made again.
+const RECONNECT: Duration = Duration::from_secs(1);
+
+/// Polls until it is told to stop.
+pub async fn run(app: App, options: ConnectOptions, every: Duration, stop: CancellationToken) {
+    let wake = Arc::new(Notify::new());
+    let listener = tokio::spawn(listen(options.clone(), wake.clone()));
+    let mut poller = None;
+    let mut seen: Option<(String, String)> = None;
+    let mut is_away = false;
+    while !stop.is_cancelled() {
+        let began = Moment::now();
+        match poll(&mut poller, &options).await {
+            Ok(polled) => {
+                if std::mem::take(&mut is_away) {
+                    tracing::info!("the database answers again; checks come from memory");
+                }
+                apply(&app, &polled, began, &mut seen);
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut is_away, true) {
+                    tracing::warn!(%error, "polls fail: checks will be read from the database, or be unavailable");
+                }
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = pause(every, &wake) => {}
+        }
+    }
+    listener.abort();
+}
+
+async fn pause(every: Duration, wake: &Notify) {
+    let started = Moment::now();
+    tokio::select! { () = tokio::time::sleep(every) => {}, () = wake.notified() => {} }
+    tokio::time::sleep(PAUSE_MIN.saturating_sub(Moment::now().since(started))).await;
+}
+
+async fn poll(poller: &mut Option<Poller>, options: &ConnectOptions) -> Result<Polled, Error> {
+    let connected = match poller.take() {
+        Some(connected) => connected,
+        None => Poller::connect(options).await?,
+    };
+    poller.insert(connected).poll().await
+}
+
+/// Raises the floors and renews the lease; begins anew when the database is another one.
+fn apply(app: &App, polled: &Polled, began: Moment, seen: &mut Option<(String, String)>) {
+    let now = (polled.epoch.clone(), polled.timeline.clone());
+    let before = seen.replace(now.clone());
+    if before.is_some_and(|before| before != now) {
+        tracing::error!("the database was restored or failed over: everything in memory is dropped");
+        app.standings.clear();
+        app.set_epoch(&polled.epoch);
+        return;
+    }
+    for changed in &polled.changed {
+        let _ = app.changes.send(changed.id.clone());
+    }
+    if !app.standings.polled(&polled.changed, began) {
+        tracing::error!("an account's history differs from what was seen: everything in memory is dropped");
+        app.standings.clear();
+    }
+}
+
+/// Wakes the poller when somebody commits. Best effort: without it changes are seen at the next poll.
+async fn listen(options: ConnectOptions, wake: Arc<Notify>) {
+    loop {
+        if let Ok(mut wakes) = Wakes::connect(&options).await {
+            // What was missed while there was no connection.
+            wake.notify_one();
+            while wakes.next().await.is_ok() {
+                wake.notify_one();
+            }
+        }
+        tokio::time::sleep(RECONNECT).await;
+    }
+}

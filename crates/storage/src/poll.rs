@@ -1,0 +1,162 @@
+//! Watching which accounts change, for caches on several servers of one PostgreSQL.
+//!
+//! Each account's row carries the transaction that changed it last. A poll asks for the rows whose
+//! transaction is not older than the oldest one that was still running at the poll before: a change
+//! committed late, with an earlier number, is found all the same, which a sequence would miss.
+
+use std::time::Duration;
+
+use sea_orm::sqlx::postgres::PgListener;
+use sea_orm::{
+    AccessMode, ConnectionTrait, Database, DatabaseConnection, DbBackend, FromQueryResult, IsolationLevel,
+    Statement, TransactionOptions, TransactionTrait,
+};
+use usher_domain::id::AccountId;
+
+use crate::convert::account_id;
+use crate::error::Error;
+use crate::store::{ConnectOptions, Store, postgres_options};
+
+/// The channel on which writers wake pollers. What it carries is never trusted.
+const CHANNEL: &str = "usher_changes";
+/// How long a poll may take.
+const POLL_TIMEOUT: Duration = Duration::from_millis(800);
+/// How long a writer tries to wake the others.
+const WAKE_TIMEOUT: Duration = Duration::from_millis(50);
+
+const SNAPSHOT: &str = "\
+SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin, \
+(SELECT value FROM meta WHERE key = 'epoch') AS epoch, \
+left(pg_walfile_name(pg_current_wal_lsn()), 8) AS timeline";
+
+const CHANGED: &str = "SELECT id, revision, nonce FROM account WHERE chg_xid >= $1";
+
+#[derive(FromQueryResult)]
+struct SnapshotRow {
+    xmin: i64,
+    epoch: Option<String>,
+    timeline: String,
+}
+
+#[derive(FromQueryResult)]
+struct ChangedRow {
+    id: String,
+    revision: i64,
+    nonce: i64,
+}
+
+/// An account that changed since the poll before, or not long before that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangedAccount {
+    pub id: AccountId,
+    pub revision: i64,
+    /// Drawn anew with each change: the same revision with another one is another history.
+    pub nonce: i64,
+}
+
+/// What a poll found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Polled {
+    /// The shared epoch; another one means that a backup was restored.
+    pub epoch: String,
+    /// The server's timeline; another one means a failover.
+    pub timeline: String,
+    pub changed: Vec<ChangedAccount>,
+}
+
+/// Polls one PostgreSQL, on a connection of its own.
+pub struct Poller {
+    connection: DatabaseConnection,
+    /// Every transaction before this was over at the last successful poll.
+    xmin: Option<i64>,
+}
+
+impl Poller {
+    /// # Errors
+    /// When the server cannot be reached.
+    pub async fn connect(options: &ConnectOptions) -> Result<Self, Error> {
+        // Two, because one that went silent takes a while to be given up.
+        let options = ConnectOptions { connections_max: 2, ..options.clone() };
+        let connection = Database::connect(postgres_options(&options)).await?;
+        Ok(Self { connection, xmin: None })
+    }
+
+    /// The changes since the last successful poll; the first one finds none and only sets the mark.
+    ///
+    /// # Errors
+    /// When the server does not answer in time; then the mark stays where it was.
+    pub async fn poll(&mut self) -> Result<Polled, Error> {
+        let timed_out = |_| Error::Unavailable("a poll took too long".into());
+        tokio::time::timeout(POLL_TIMEOUT, self.read()).await.map_err(timed_out)?
+    }
+
+    async fn read(&mut self) -> Result<Polled, Error> {
+        let options = TransactionOptions {
+            isolation_level: Some(IsolationLevel::RepeatableRead),
+            access_mode: Some(AccessMode::ReadOnly),
+            ..Default::default()
+        };
+        let tx = self.connection.begin_with_options(options).await?;
+        let snapshot = Statement::from_string(DbBackend::Postgres, SNAPSHOT);
+        let snapshot = SnapshotRow::find_by_statement(snapshot).one(&tx).await?;
+        let snapshot = snapshot.ok_or_else(|| Error::corrupt("snapshot", "none"))?;
+        let changed = match self.xmin {
+            Some(xmin) => {
+                let changed = Statement::from_sql_and_values(DbBackend::Postgres, CHANGED, [xmin.into()]);
+                ChangedRow::find_by_statement(changed).all(&tx).await?
+            }
+            None => Vec::new(),
+        };
+        tx.commit().await?;
+        let changed: Result<_, Error> = changed
+            .into_iter()
+            .map(|row| {
+                Ok(ChangedAccount { id: account_id(&row.id)?, revision: row.revision, nonce: row.nonce })
+            })
+            .collect();
+        let changed = changed?;
+        self.xmin = Some(snapshot.xmin);
+        Ok(Polled { epoch: snapshot.epoch.unwrap_or_default(), timeline: snapshot.timeline, changed })
+    }
+}
+
+/// Hears that somebody committed a change.
+pub struct Wakes {
+    listener: PgListener,
+}
+
+impl Wakes {
+    /// # Errors
+    /// When the server cannot be reached, or is behind a pooler that does not pass `LISTEN`.
+    pub async fn connect(options: &ConnectOptions) -> Result<Self, Error> {
+        let failed = |e: sea_orm::sqlx::Error| Error::Unavailable(e.to_string());
+        let mut listener = PgListener::connect(&options.url).await.map_err(failed)?;
+        listener.listen(CHANNEL).await.map_err(failed)?;
+        Ok(Self { listener })
+    }
+
+    /// Waits for the next wake. Lost connections come as either of two results, and both only mean
+    /// that wakes may have been missed.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub async fn next(&mut self) -> Result<(), Error> {
+        match self.listener.try_recv().await {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err(Error::Unavailable("the connection for wakes was lost".into())),
+            Err(error) => Err(Error::Unavailable(error.to_string())),
+        }
+    }
+}
+
+impl Store {
+    /// Wakes the pollers of other servers, after a commit and apart from it: inside the transaction
+    /// it would cost several times the throughput of writing. Best effort; polls find the change.
+    pub async fn wake_others(&self) {
+        let notify = format!("SELECT pg_notify('{CHANNEL}', '')");
+        let sent = self.connection().execute_unprepared(&notify);
+        if !matches!(tokio::time::timeout(WAKE_TIMEOUT, sent).await, Ok(Ok(_))) {
+            tracing::debug!("the others were not woken; they will poll");
+        }
+    }
+}
