@@ -3,11 +3,17 @@
 //! One binary, because each would link the whole server again.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by panicking")]
 
+mod accounts;
+mod calls;
+mod consistency;
 mod coverage;
+
 mod golden;
 mod guards;
+mod invite;
 mod licenses;
 mod matrix;
+mod paging;
 mod reasons;
 
 use std::path::Path;
