@@ -4,10 +4,13 @@
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by panicking")]
 
 mod accounts;
+mod bad_input;
 mod calls;
+mod cli;
 mod consistency;
 mod coverage;
 
+mod crash;
 mod golden;
 mod guards;
 mod invite;
