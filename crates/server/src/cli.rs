@@ -2,6 +2,7 @@
 //! do, and an exit code that is not 0.
 
 mod check;
+mod config;
 mod demo;
 mod roles;
 mod serve;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::Config;
 use crate::lifecycle::StartError;
+use crate::transport::panics::install_panic_hook;
 
 /// Usher answers one question for the services of an ETL platform: may this person do this, and does
 /// their account hold a seat for them?
@@ -31,6 +33,9 @@ enum Command {
     Demo(demo::Demo),
     /// Bring the database's schema up to date.
     Migrate(Options),
+    /// Look at the configuration.
+    #[command(subcommand)]
+    Config(config::Config),
     /// Look at role models.
     #[command(subcommand)]
     Roles(roles::Roles),
@@ -92,6 +97,7 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     // One provider for every user of rustls in this process; the second call of a test is harmless.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    install_panic_hook();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&StartError(format!("cannot start threads: {error}"))),
@@ -101,6 +107,7 @@ pub fn run() -> ExitCode {
             Command::Serve(options) => serve::serve(&options).await,
             Command::Demo(demo) => demo::demo(&demo).await,
             Command::Migrate(options) => serve::migrate(&options).await,
+            Command::Config(config) => config::config(&config),
             Command::Roles(roles) => roles::roles(&roles),
             Command::Check(check) => return Err(check::check(&check).await),
         }

@@ -6,6 +6,8 @@ use std::time::SystemTime;
 
 use usher_domain::time::Time;
 
+use crate::transport::WallClock;
+
 /// Says what time it is: the system's, or what a test set.
 #[derive(Debug, Clone, Default)]
 pub struct Clock {
@@ -27,6 +29,12 @@ impl Clock {
         if let Some(set) = &self.set {
             set.store(time.micros(), Ordering::SeqCst);
         }
+    }
+
+    /// The clock in whole seconds, as certificates and tokens count them.
+    pub fn wall(&self) -> WallClock {
+        let clock = self.clone();
+        Arc::new(move || u64::try_from(clock.now().seconds()).unwrap_or(0))
     }
 
     #[expect(

@@ -10,7 +10,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use usher_domain::secret::Secret;
 
+use crate::authenticate::Authenticator;
+use crate::authenticate::config::{CallerConfig, CallersConfig, IssuerConfig};
+use crate::clock::Clock;
 use crate::error::nearest;
+use crate::transport::limits::Limits;
+use crate::transport::tls::{ClientCertificates, TlsFiles};
 
 /// How a setting is written in a variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +66,43 @@ pub const SETTINGS: &[Setting] = &[
     setting("mail.password_url", Kind::Text, "the page that sets a password; holds `{token}`"),
     setting("mail.email_url", Kind::Text, "the page that confirms a new address; holds `{token}`"),
     setting("mail.account_hourly_max", Kind::Number, "the most mails that an account causes in an hour"),
+    setting("tls.certificate_file", Kind::Text, "the server's certificate chain, in PEM; turns TLS on"),
+    setting("tls.key_file", Kind::Text, "the key of the certificate, in PEM"),
+    setting("tls.client_ca_file", Kind::Text, "the authorities of callers' certificates, in PEM"),
+    setting(
+        "tls.client_certificates",
+        Kind::Text,
+        "`required`, `optional` (for callers with tokens) or `none`",
+    ),
+    setting("limits.connections", Kind::Number, "connections at once"),
+    setting("limits.connections_per_address", Kind::Number, "connections at once from one address"),
+    setting("limits.accept_pause_ms", Kind::Number, "pause after an accept that failed"),
+    setting("limits.handshake_ms", Kind::Number, "time for the TLS handshake"),
+    setting("limits.preface_ms", Kind::Number, "time for the HTTP/2 preface after it"),
+    setting("limits.idle_seconds", Kind::Number, "a connection silent for so long is cut; 0 is never"),
+    setting(
+        "limits.connection_age_seconds",
+        Kind::Number,
+        "age at which a connection is asked to end; 0 is never",
+    ),
+    setting("limits.connection_grace_seconds", Kind::Number, "time after that until it is cut"),
+    setting("limits.keepalive_interval_seconds", Kind::Number, "time between two HTTP/2 pings"),
+    setting("limits.keepalive_timeout_seconds", Kind::Number, "time for the answer to a ping"),
+    setting("limits.tcp_keepalive_idle_seconds", Kind::Number, "silence before the first TCP probe"),
+    setting("limits.tcp_keepalive_interval_seconds", Kind::Number, "time between two TCP probes"),
+    setting("limits.tcp_keepalive_probes", Kind::Number, "TCP probes without answer"),
+    setting("limits.streams_per_connection", Kind::Number, "calls at once on one connection"),
+    setting("limits.local_error_resets", Kind::Number, "streams that one connection may make us reset"),
+    setting("limits.pending_resets", Kind::Number, "streams reset by the peer before we looked at them"),
+    setting("limits.header_list_bytes", Kind::Number, "headers of one request"),
+    setting("limits.frame_bytes", Kind::Number, "one HTTP/2 frame"),
+    setting("limits.stream_window_bytes", Kind::Number, "unread bytes of one stream"),
+    setting("limits.connection_window_bytes", Kind::Number, "unread bytes of one connection"),
+    setting("limits.request_bytes", Kind::Number, "one request"),
+    setting("limits.response_bytes", Kind::Number, "one response"),
+    setting("limits.concurrent_calls", Kind::Number, "calls at once in the process"),
+    setting("limits.concurrent_streams", Kind::Number, "server streams at once in the process"),
+    setting("limits.deadline_ms", Kind::Number, "how long a call may take"),
     setting("log.format", Kind::Text, "`text` or `json`"),
     setting("log.filter", Kind::Text, "what is logged, as `tracing` filters say it"),
 ];
@@ -75,6 +117,45 @@ pub struct Config {
     pub oauth: OauthConfig,
     pub mail: MailConfig,
     pub log: LogConfig,
+    pub tls: TlsConfig,
+    pub limits: Limits,
+    /// The services that may call; without any, only loopback is served.
+    #[serde(skip_serializing)]
+    pub callers: Vec<CallerConfig>,
+    /// Who signs callers' tokens.
+    #[serde(skip_serializing)]
+    pub issuers: Vec<IssuerConfig>,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsConfig {
+    pub certificate_file: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
+    pub client_ca_file: Option<PathBuf>,
+    pub client_certificates: Option<ClientCertificates>,
+}
+
+impl TlsConfig {
+    /// The files, if TLS is on.
+    ///
+    /// # Errors
+    /// When some are named without those that they need.
+    pub fn files(&self) -> Result<Option<TlsFiles>, String> {
+        match (&self.certificate_file, &self.key_file) {
+            (Some(certificate_file), Some(key_file)) => Ok(Some(TlsFiles {
+                certificate_file: certificate_file.clone(),
+                key_file: key_file.clone(),
+                client_ca_file: self.client_ca_file.clone(),
+                client_certificates: self.client_certificates,
+            })),
+            (None, None) if self.client_ca_file.is_none() => Ok(None),
+            (None, None) => {
+                Err("`tls.client_ca_file` needs `tls.certificate_file` and `tls.key_file`".into())
+            }
+            _ => Err("`tls.certificate_file` and `tls.key_file` need each other".into()),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -83,6 +164,8 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     pub insecure: bool,
     pub reflection: bool,
+    /// Kubernetes' gRPC probes speak plaintext alone.
+    pub probe_listen: Option<SocketAddr>,
     pub drain_seconds: u64,
 }
 
@@ -92,6 +175,7 @@ impl Default for ServerConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 50051)),
             insecure: false,
             reflection: true,
+            probe_listen: None,
             drain_seconds: 20,
         }
     }
@@ -235,6 +319,18 @@ impl Config {
         Ok(config)
     }
 
+    /// Who may call: everybody on this machine, or the callers that are configured.
+    ///
+    /// # Errors
+    /// All that is wrong with the callers and issuers.
+    pub fn authenticator(&self, clock: &Clock) -> Result<Authenticator, ConfigError> {
+        let callers = CallersConfig { callers: self.callers.clone(), issuers: self.issuers.clone() };
+        if callers.is_empty() {
+            return Ok(Authenticator::open());
+        }
+        callers.compile(clock.wall()).map_err(ConfigError)
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         let mut problems = Vec::new();
         let links = [
@@ -259,6 +355,8 @@ impl Config {
         if self.cache.standings_max == 0 {
             problems.push("`cache.standings_max` is 0; the server needs at least 1".into());
         }
+        problems.extend(self.tls.files().err());
+        problems.extend(self.limits.problems().into_iter().map(|problem| format!("`[limits]`: {problem}")));
         if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
     }
 }
@@ -338,14 +436,21 @@ mod tests {
     fn every_setting_can_be_set_and_every_default_is_a_setting() {
         let defaults = toml::Table::try_from(Config::default()).unwrap();
         for (section, values) in &defaults {
-            for key in values.as_table().unwrap().keys() {
+            for (key, value) in values.as_table().unwrap() {
+                if value.is_table() {
+                    continue;
+                }
                 let path = format!("{section}.{key}");
                 assert!(SETTINGS.iter().any(|setting| setting.path == path), "`{path}` is not in SETTINGS");
             }
         }
         for setting in SETTINGS {
             let text = match (setting.path, setting.kind) {
-                ("server.listen", _) => "127.0.0.1:1",
+                ("server.listen" | "server.probe_listen", _) => "127.0.0.1:1",
+                // Alone they are a mistake, which the test below looks at.
+                (path, _) if path.starts_with("tls.") => continue,
+                ("limits.frame_bytes", _) => "16384",
+                (path, _) if path.starts_with("limits.") && path.ends_with("_bytes") => "100000",
                 ("log.format", _) => "json",
                 (path, _) if path.ends_with("_url") => "https://x.test/{token}",
                 (_, Kind::Text | Kind::List) => "x",

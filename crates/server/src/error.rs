@@ -56,8 +56,6 @@ pub enum Taken {
 pub enum Error {
     #[error("{}", .0.iter().map(|v| format!("{}: {}", v.field, v.description)).collect::<Vec<_>>().join("; "))]
     Invalid(Vec<Violation>),
-    #[error("no caller is proven")]
-    Unauthenticated,
     #[error("the caller lacks the scope `{0}`")]
     ScopeMissing(Scope),
     #[error("the caller may not reach this account")]

@@ -6,8 +6,10 @@ use usher_domain::caller::Scope;
 /// What an RPC asks of its caller and of the actor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Guard {
-    /// `Service/Method`.
+    /// `Service/Method`, for logs and remembered requests.
     pub rpc: &'static str,
+    /// The full name, `usher.v1.Service/Method`.
+    pub method: &'static str,
     /// A caller with any one of these may call.
     pub scopes: &'static [Scope],
     /// The action for which a check of the actor must allow; `None` where no actor is involved, or
@@ -17,7 +19,7 @@ pub struct Guard {
 
 macro_rules! guards {
     ($($name:ident = $rpc:literal, [$($scope:ident),+], $action:expr;)*) => {
-        $(pub const $name: Guard = Guard { rpc: $rpc, scopes: &[$(Scope::$scope),+], action: $action };)*
+        $(pub const $name: Guard = Guard { rpc: $rpc, method: concat!("usher.v1.", $rpc), scopes: &[$(Scope::$scope),+], action: $action };)*
         /// Every RPC of the contract.
         pub const ALL: &[Guard] = &[$($name),*];
     };
@@ -74,7 +76,12 @@ pub mod license_change {
     use super::{Guard, Scope};
 
     const fn guard(scope: &'static [Scope], action: &'static str) -> Guard {
-        Guard { rpc: super::MANAGE_LICENSES.rpc, scopes: scope, action: Some(action) }
+        Guard {
+            rpc: super::MANAGE_LICENSES.rpc,
+            method: super::MANAGE_LICENSES.method,
+            scopes: scope,
+            action: Some(action),
+        }
     }
 
     pub const SET_PURCHASED_SEATS: Guard = guard(&[Scope::Billing], "license.update");

@@ -4,6 +4,7 @@
 //! only reader of the system clock. See the repository's README for the map.
 
 pub mod app;
+pub mod authenticate;
 pub mod cache;
 pub mod cli;
 pub mod clock;
@@ -17,4 +18,5 @@ pub mod random;
 pub mod rpc;
 pub mod telemetry;
 pub mod token;
+pub mod transport;
 pub mod worker;

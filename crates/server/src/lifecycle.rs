@@ -2,19 +2,19 @@
 //! call the same.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tonic::service::interceptor::InterceptorLayer;
+use tonic::Code;
 use tonic::transport::Server;
-use tonic::{Request, Status};
 use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::server::HealthReporter;
-use usher_domain::caller::Caller;
 use usher_policy::Catalogue;
 use usher_storage::{ConnectOptions, SharedKey, Store, Tx};
 
@@ -28,6 +28,10 @@ use crate::password::Passwords;
 use crate::random;
 use crate::rpc::{self, Api};
 use crate::token::PageTokens;
+use crate::transport::accept::Door;
+use crate::transport::listen::check_listen;
+use crate::transport::outcome::{Observer, OutcomeLayer};
+use crate::transport::tls::{RELOAD_INTERVAL, Tls};
 use crate::worker::outbox::{self, Links};
 
 /// Why the server did not start, in one line that says what to do.
@@ -160,40 +164,41 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), StartError> {
     let address = listener.local_addr().map_err(|e| StartError(format!("cannot listen: {e}")))?;
-    if !address.ip().is_loopback() && !config.server.insecure {
-        return Err(StartError(format!(
-            "no callers are configured, so `{address}` would let everybody do everything; \
-             listen on 127.0.0.1, or give `--insecure`"
-        )));
+    let authenticator = Arc::new(config.authenticator(&app.clock).map_err(|e| StartError(e.to_string()))?);
+    let warning = check_listen(address, !authenticator.is_open(), config.server.insecure);
+    if let Some(warning) = warning.map_err(StartError)? {
+        tracing::warn!(%address, "{}", warning.0);
     }
-    tracing::warn!(%address, "no callers are configured: whoever reaches this address may do everything");
     let stop = CancellationToken::new();
-    let mailer = Mailer::new(&config.mail).map_err(StartError)?;
-    if !mailer.is_configured() {
-        tracing::warn!("no mail is configured: invitations by mail wait; set `mail.directory`");
-    }
-    let links = Links {
-        invitation: config.mail.invitation_url.clone(),
-        password: config.mail.password_url.clone(),
-        email: config.mail.email_url.clone(),
-    };
-    let mails = tokio::spawn(outbox::run(app.clone(), mailer, links, stop.clone()));
+    let tls = start_tls(config, &app, &stop)?;
+    authenticator.warm_up().await;
     let (health, health_service) = tonic_health::server::health_reporter();
+    let probes = start_probes(config, health_service.clone(), &stop).await?;
+    let mails = start_mails(config, &app, &stop)?;
     let ready = tokio::spawn(watch_readiness(app.clone(), health.clone(), stop.clone()));
-    let stopping = health.clone();
+
     let drained = CancellationToken::new();
-    let begin = drained.clone();
-    let signal = async move {
-        shutdown.await;
-        set_all(&stopping, ServingStatus::NotServing).await;
-        begin.cancel();
+    let signal = {
+        let (health, begin) = (health.clone(), drained.clone());
+        async move {
+            shutdown.await;
+            set_all(&health, ServingStatus::NotServing).await;
+            begin.cancel();
+        }
     };
-    let api = Api::new(app.clone(), tokio::runtime::Handle::current());
-    let routes = rpc::routes(api, config.server.reflection).map_err(StartError)?.add_service(health_service);
-    let server = Server::builder()
-        .layer(InterceptorLayer::new(local_caller))
-        .add_routes(routes)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), signal);
+    let api = Api::new(app.clone(), authenticator, tokio::runtime::Handle::current());
+    let routes = rpc::routes(api, &config.limits, config.server.reflection).map_err(StartError)?;
+    let outcome = OutcomeLayer::new(&config.limits, rpc::methods(), Calls);
+    if let Some(unused) = outcome.deadlines_unused(&config.limits).first() {
+        return Err(StartError(format!("`limits.deadlines_ms` names `{unused}`, which is no unary method")));
+    }
+    let door = Door::new(config.limits.clone(), tls);
+    let server = config
+        .limits
+        .apply(Server::builder())
+        .layer(outcome)
+        .add_routes(routes.add_service(health_service))
+        .serve_with_incoming_shutdown(door.incoming(listener), signal);
     tracing::info!(%address, "serving");
     let drain_limit = async {
         drained.cancelled().await;
@@ -207,17 +212,75 @@ pub async fn serve(
         }
     };
     stop.cancel();
-    let _ = tokio::join!(mails, ready);
+    let _ = tokio::join!(mails, ready, probes);
     app.store.clone().close().await;
     tracing::info!("stopped");
     served
 }
 
-/// Until callers prove themselves, there is one, on loopback only.
-#[expect(clippy::unnecessary_wraps, reason = "the shape of an interceptor")]
-fn local_caller(mut request: Request<()>) -> Result<Request<()>, Status> {
-    request.extensions_mut().insert(Caller::local());
-    Ok(request)
+/// Reads the certificates, and goes on looking for new ones.
+fn start_tls(config: &Config, app: &App, stop: &CancellationToken) -> Result<Option<Arc<Tls>>, StartError> {
+    let Some(files) = config.tls.files().map_err(StartError)? else { return Ok(None) };
+    let tls = Tls::load(files, app.clock.wall()).map_err(|e| StartError(e.to_string()))?;
+    let (watched, stop) = (tls.clone(), stop.clone());
+    tokio::spawn(async move {
+        tokio::select! { () = watched.watch(RELOAD_INTERVAL) => {}, () = stop.cancelled() => {} }
+    });
+    Ok(Some(tls))
+}
+
+/// Health alone, without TLS and callers, where a port is configured for it.
+async fn start_probes(
+    config: &Config,
+    health: HealthServer<impl Health>,
+    stop: &CancellationToken,
+) -> Result<JoinHandle<()>, StartError> {
+    let Some(address) = config.server.probe_listen else { return Ok(tokio::spawn(async {})) };
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|e| StartError(format!("cannot listen on `{address}`: {e}; see `server.probe_listen`")))?;
+    tracing::info!(%address, "serving probes");
+    let incoming = Door::new(config.limits.clone(), None).incoming(listener);
+    let server = config.limits.apply(Server::builder()).add_service(health);
+    let server = server.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
+    let stop = stop.clone();
+    Ok(tokio::spawn(async move {
+        // A probe that watches would hold the server open for ever.
+        let late = async {
+            stop.cancelled().await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        };
+        tokio::select! {
+            served = server => if let Err(error) = served { tracing::error!(%error, "the probe server failed") },
+            () = late => {}
+        }
+    }))
+}
+
+fn start_mails(config: &Config, app: &App, stop: &CancellationToken) -> Result<JoinHandle<()>, StartError> {
+    let mailer = Mailer::new(&config.mail).map_err(StartError)?;
+    if !mailer.is_configured() {
+        tracing::warn!("no mail is configured: invitations by mail wait; set `mail.directory`");
+    }
+    let links = Links {
+        invitation: config.mail.invitation_url.clone(),
+        password: config.mail.password_url.clone(),
+        email: config.mail.email_url.clone(),
+    };
+    Ok(tokio::spawn(outbox::run(app.clone(), mailer, links, stop.clone())))
+}
+
+/// Hears how calls end.
+struct Calls;
+
+impl Observer for Calls {
+    fn call(&self, method: &'static str, code: Code, duration: Duration) {
+        tracing::debug!(method, ?code, ?duration, "call");
+    }
+
+    fn panic(&self, method: &'static str) {
+        tracing::error!(method, "a call panicked");
+    }
 }
 
 async fn set_all(health: &HealthReporter, status: ServingStatus) {

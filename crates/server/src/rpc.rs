@@ -17,6 +17,7 @@ pub mod status;
 mod user;
 
 use std::future::Future;
+use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use tonic::service::Routes;
@@ -26,15 +27,20 @@ use usher_domain::caller::Caller;
 use usher_domain::id::AccountId;
 
 use crate::app::App;
+use crate::authenticate::Authenticator;
 use crate::error::Error;
-use crate::guard::Guard;
+use crate::guard::{self, Guard};
 use crate::token;
+use crate::transport::guarded::Connection;
+use crate::transport::limits::Limits;
+use crate::transport::outcome::Method;
 use parse::{Parse, Parser};
 
 /// All services of the contract, on one app.
 #[derive(Clone)]
 pub struct Api {
     app: App,
+    authenticator: Arc<Authenticator>,
     /// Where use cases run. Apart from the connection's own task, so that a client that goes away
     /// cuts no change in two, and slow work does not hold up checks.
     work: Handle,
@@ -56,15 +62,23 @@ pub const SERVICES: [&str; 7] = [
 ///
 /// # Errors
 /// When the descriptors cannot be read.
-pub fn routes(api: Api, reflection: bool) -> Result<Routes, String> {
+pub fn routes(api: Api, limits: &Limits, reflection: bool) -> Result<Routes, String> {
+    /// A service within the limits of its messages.
+    macro_rules! service {
+        ($module:ident, $server:ident) => {
+            pb::$module::$server::new(api.clone())
+                .max_decoding_message_size(limits.request_bytes)
+                .max_encoding_message_size(limits.response_bytes)
+        };
+    }
     let mut routes = Routes::default()
-        .add_service(pb::authorization_service_server::AuthorizationServiceServer::new(api.clone()))
-        .add_service(pb::member_service_server::MemberServiceServer::new(api.clone()))
-        .add_service(pb::license_service_server::LicenseServiceServer::new(api.clone()))
-        .add_service(pb::account_service_server::AccountServiceServer::new(api.clone()))
-        .add_service(pb::sign_in_service_server::SignInServiceServer::new(api.clone()))
-        .add_service(pb::user_service_server::UserServiceServer::new(api.clone()))
-        .add_service(pb::audit_service_server::AuditServiceServer::new(api));
+        .add_service(service!(authorization_service_server, AuthorizationServiceServer))
+        .add_service(service!(member_service_server, MemberServiceServer))
+        .add_service(service!(license_service_server, LicenseServiceServer))
+        .add_service(service!(account_service_server, AccountServiceServer))
+        .add_service(service!(sign_in_service_server, SignInServiceServer))
+        .add_service(service!(user_service_server, UserServiceServer))
+        .add_service(service!(audit_service_server, AuditServiceServer));
     if reflection {
         let builder = || {
             tonic_reflection::server::Builder::configure()
@@ -81,6 +95,22 @@ pub fn routes(api: Api, reflection: bool) -> Result<Routes, String> {
     Ok(routes)
 }
 
+/// Every method that is served, for the layer that counts and bounds calls.
+pub fn methods() -> impl Iterator<Item = Method> {
+    let unary = |name| Method { name, streaming: false };
+    let streaming = |name| Method { name, streaming: true };
+    let ours = guard::ALL.iter().map(move |guard| match guard.rpc {
+        rpc if rpc == guard::WATCH_EVENTS.rpc => streaming(guard.method),
+        _ => unary(guard.method),
+    });
+    ours.chain([
+        unary("grpc.health.v1.Health/Check"),
+        streaming("grpc.health.v1.Health/Watch"),
+        streaming("grpc.reflection.v1.ServerReflection/ServerReflectionInfo"),
+        streaming("grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"),
+    ])
+}
+
 /// An answer that an outcome becomes.
 pub(crate) trait Answer<Outcome> {
     /// `account` is the account that the request named.
@@ -88,8 +118,14 @@ pub(crate) trait Answer<Outcome> {
 }
 
 impl Api {
-    pub fn new(app: App, work: Handle) -> Self {
-        Self { app, work }
+    pub fn new(app: App, authenticator: Arc<Authenticator>, work: Handle) -> Self {
+        Self { app, authenticator, work }
+    }
+
+    /// Who calls, proven by certificate or token.
+    async fn caller<Q>(&self, request: &Request<Q>) -> Result<Arc<Caller>, Status> {
+        let connection = request.extensions().get::<Connection>();
+        self.authenticator.authenticate(request.metadata().as_ref(), connection).await
     }
 
     /// The one path of a call: prove the caller, parse, run the use case, map its result or error.
@@ -105,13 +141,14 @@ impl Api {
         Outcome: Send + 'static,
         Fut: Future<Output = Result<Outcome, Error>> + Send + 'static,
     {
+        let caller = self.caller(&request).await?;
         let account = request.get_ref().account().to_owned();
         let outcome = async {
-            let (caller, message) = admit(guard, request)?;
+            let message = admit(guard, &caller, request)?;
             let mut parser = Parser::of(&message);
             let command = message.parse(&mut parser);
             let command = parser.finish(command)?;
-            let done = self.work.spawn(use_case(self.app.clone(), caller, command));
+            let done = self.work.spawn(use_case(self.app.clone(), Caller::clone(&caller), command));
             done.await.map_err(|e| Error::Internal(format!("a use case ended early: {e}")))?
         };
         match outcome.await {
@@ -124,14 +161,13 @@ impl Api {
     }
 }
 
-/// Proves the caller and what it may: its scopes, and the account that the message names. That comes
-/// before anything is read, so an account that a caller may not reach looks like any other.
-fn admit<Q: Parse>(guard: &Guard, request: Request<Q>) -> Result<(Caller, Q), Error> {
-    let caller = request.extensions().get::<Caller>().cloned().ok_or(Error::Unauthenticated)?;
-    require_scope(guard, &caller)?;
+/// What the caller may: its scopes, and the account that the message names. That comes before
+/// anything is read, so an account that a caller may not reach looks like any other.
+fn admit<Q: Parse>(guard: &Guard, caller: &Caller, request: Request<Q>) -> Result<Q, Error> {
+    require_scope(guard, caller)?;
     let message = request.into_inner();
-    require_account(&caller, message.account())?;
-    Ok((caller, message))
+    require_account(caller, message.account())?;
+    Ok(message)
 }
 
 fn require_scope(guard: &Guard, caller: &Caller) -> Result<(), Error> {

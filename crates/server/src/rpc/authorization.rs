@@ -25,9 +25,10 @@ impl pb::authorization_service_server::AuthorizationService for Api {
         &self,
         request: Request<pb::CheckPermissionRequest>,
     ) -> Result<Response<pb::CheckPermissionResponse>, Status> {
+        let caller = self.caller(&request).await?;
         let account = request.get_ref().account_id.clone();
         let answer = async {
-            let (caller, ask) = ask(&guard::CHECK_PERMISSION, request)?;
+            let ask = ask(&guard::CHECK_PERMISSION, &caller, request)?;
             let checked = check::check_permission(&self.app, &caller, &ask).await?;
             Ok(check_response(&self.app, &ask, checked))
         };
@@ -38,9 +39,10 @@ impl pb::authorization_service_server::AuthorizationService for Api {
         &self,
         request: Request<pb::CheckPermissionsRequest>,
     ) -> Result<Response<pb::CheckPermissionsResponse>, Status> {
+        let caller = self.caller(&request).await?;
         let account = request.get_ref().account_id.clone();
         let answer = async {
-            let (caller, ask) = ask(&guard::CHECK_PERMISSIONS, request)?;
+            let ask = ask(&guard::CHECK_PERMISSIONS, &caller, request)?;
             let checked = check::check_permissions(&self.app, &caller, &ask).await?;
             Ok(checks_response(&self.app, &ask, checked))
         };
@@ -51,9 +53,10 @@ impl pb::authorization_service_server::AuthorizationService for Api {
         &self,
         request: Request<pb::ListPermissionsRequest>,
     ) -> Result<Response<pb::ListPermissionsResponse>, Status> {
+        let caller = self.caller(&request).await?;
         let account = request.get_ref().account_id.clone();
         let answer = async {
-            let (caller, ask) = ask(&guard::LIST_PERMISSIONS, request)?;
+            let ask = ask(&guard::LIST_PERMISSIONS, &caller, request)?;
             let listed = check::list_permissions(&self.app, &caller, &ask).await?;
             Ok(permissions_response(&self.app, &ask, listed))
         };
@@ -69,11 +72,11 @@ impl pb::authorization_service_server::AuthorizationService for Api {
 }
 
 /// The shorter path of a check: no task of its own, no digest.
-fn ask<Q: Parse>(guard: &guard::Guard, request: Request<Q>) -> Result<(Caller, Q::Command), Error> {
-    let (caller, message) = admit(guard, request)?;
+fn ask<Q: Parse>(guard: &guard::Guard, caller: &Caller, request: Request<Q>) -> Result<Q::Command, Error> {
+    let message = admit(guard, caller, request)?;
     let mut parser = Parser::without_digest();
     let command = message.parse(&mut parser);
-    Ok((caller, parser.finish(command)?))
+    parser.finish(command)
 }
 
 impl Parse for pb::CheckPermissionRequest {

@@ -111,7 +111,6 @@ fn wire(error: &Error) -> Wire {
     let message = error.to_string();
     match error {
         Error::Invalid(violations) => invalid(violations, message),
-        Error::Unauthenticated => Wire::new(Code::Unauthenticated, R::CallerUnauthenticated, message),
         Error::ScopeMissing(scope) => {
             Wire::new(Code::PermissionDenied, R::ScopeMissing, message).with("scope", scope)
         }
@@ -153,7 +152,7 @@ fn wire(error: &Error) -> Wire {
             Wire::new(Code::ResourceExhausted, R::RateLimited, message).retry(*retry_after)
         }
         Error::Overloaded => {
-            Wire::new(Code::Unavailable, R::Overloaded, message).retry(RETRY_AFTER_CONTENTION)
+            Wire::new(Code::ResourceExhausted, R::Overloaded, message).retry(RETRY_AFTER_CONTENTION)
         }
         Error::AccountClosed => {
             Wire::new(Code::FailedPrecondition, R::AccountClosed, message).precondition("account")

@@ -1,0 +1,66 @@
+//! `usher config check` and `usher config settings`.
+
+use clap::Subcommand;
+
+use super::{Options, say};
+use crate::clock::Clock;
+use crate::config::{self, SETTINGS};
+use crate::lifecycle::StartError;
+use crate::transport::listen::check_listen;
+
+#[derive(Subcommand)]
+pub(super) enum Config {
+    /// Check the configuration without starting, and say in words what it comes to.
+    Check(Options),
+    /// List every setting with its default and its variable.
+    Settings,
+}
+
+pub(super) fn config(command: &Config) -> Result<(), StartError> {
+    match command {
+        Config::Check(options) => check(options),
+        Config::Settings => {
+            say(settings().trim_end());
+            Ok(())
+        }
+    }
+}
+
+fn check(options: &Options) -> Result<(), StartError> {
+    let config = options.load()?;
+    let authenticator = config.authenticator(&Clock::system()).map_err(|e| StartError(e.to_string()))?;
+    let warning = check_listen(config.server.listen, !authenticator.is_open(), config.server.insecure);
+    let warning = warning.map_err(StartError)?;
+    let tls = config.tls.files().map_err(StartError)?;
+    say(&format!(
+        "serves {} {}",
+        config.server.listen,
+        if tls.is_some() { "with TLS" } else { "without TLS" }
+    ));
+    if let Some(warning) = warning {
+        say(&format!("warning: {}", warning.0));
+    }
+    say(authenticator.describe().trim_end());
+    say(
+        "a change is seen by the next check of the same process; answers name the revision they were made from",
+    );
+    say("the configuration is right");
+    Ok(())
+}
+
+/// The table of settings: path, variable, default and meaning.
+pub(crate) fn settings() -> String {
+    let defaults = toml::Table::try_from(config::Config::default()).unwrap_or_default();
+    let mut lines =
+        vec!["| setting | variable | default | meaning |".to_owned(), "|---|---|---|---|".to_owned()];
+    for setting in SETTINGS {
+        let default = setting
+            .path
+            .split_once('.')
+            .and_then(|(section, key)| defaults.get(section)?.get(key))
+            .map_or("–".to_owned(), |value| format!("`{value}`"));
+        let variable = config::variable(setting.path);
+        lines.push(format!("| `{}` | `{variable}` | {default} | {} |", setting.path, setting.meaning));
+    }
+    lines.join("\n")
+}
