@@ -58,4 +58,7 @@ acting_of!(
     get_licenses_request,
     get_account_request,
     update_account_request,
+    get_ownership_transfer_request,
+    list_ownership_transfers_request,
+    list_events_request,
 );

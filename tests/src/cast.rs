@@ -122,4 +122,42 @@ impl Usher {
         self.accounts().create_account(founding(account, model, seats)).await.expect("an account");
         Cast { account: account.to_owned(), model }
     }
+
+    /// Suspends a member on behalf of the platform.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub async fn suspend_member(&self, account: &str, user: &str) {
+        let request = pb::SuspendMemberRequest {
+            account_id: account.to_owned(),
+            acting: acting(By::Platform),
+            user_id: user.to_owned(),
+            ..Default::default()
+        };
+        self.members().suspend_member(request).await.expect("a suspended member");
+    }
+
+    /// # Panics
+    /// When it is refused.
+    pub async fn suspend_account(&self, account: &str) {
+        let account_id = account.to_owned();
+        let request = pb::SuspendAccountRequest { account_id, ..Default::default() };
+        self.accounts().suspend_account(request).await.expect("a suspended account");
+    }
+
+    /// # Panics
+    /// When it is refused.
+    pub async fn reactivate_account(&self, account: &str) {
+        let account_id = account.to_owned();
+        let request = pb::ReactivateAccountRequest { account_id, ..Default::default() };
+        self.accounts().reactivate_account(request).await.expect("an active account");
+    }
+
+    /// # Panics
+    /// When it is refused.
+    pub async fn close_account(&self, account: &str) {
+        let account_id = account.to_owned();
+        let request = pb::CloseAccountRequest { account_id, ..Default::default() };
+        self.accounts().close_account(request).await.expect("a closed account");
+    }
 }

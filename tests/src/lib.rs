@@ -4,10 +4,10 @@
 //! Deliberately absent: retries, and sleeps where a condition can be awaited.
 
 pub mod acting;
-pub mod arrange;
 pub mod cast;
 pub mod engine;
 pub mod harness;
+pub mod lookup;
 pub mod mailbox;
 pub mod process;
 pub mod refused;

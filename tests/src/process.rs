@@ -87,11 +87,28 @@ impl Process {
         ])
     }
 
+    /// Starts `usher demo`, and what it said until it served.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn demo(listen: &str, directory: &Path) -> (Self, Vec<String>) {
+        let directory = directory.to_str().expect("a path that can be printed");
+        let mut process = Self::spawn(&["demo", "--listen", listen, "--directory", directory]);
+        let said = process.wait_for_address();
+        (process, said)
+    }
+
     /// Starts the binary and waits until it says where it serves.
     ///
     /// # Panics
     /// When it does not.
     pub fn start(arguments: &[&str]) -> Self {
+        let mut process = Self::spawn(arguments);
+        process.wait_for_address();
+        process
+    }
+
+    fn spawn(arguments: &[&str]) -> Self {
         let mut child = command(arguments)
             .env("USHER_LOG_FORMAT", "json")
             .stdout(Stdio::piped())
@@ -112,17 +129,17 @@ impl Process {
                 }
             });
         }
-        let mut process = Self { child, lines, url: String::new() };
-        process.url = process.wait_for_address();
-        process
+        Self { child, lines, url: String::new() }
     }
 
-    fn wait_for_address(&mut self) -> String {
+    /// What it said until it served.
+    fn wait_for_address(&mut self) -> Vec<String> {
         let mut seen = Vec::new();
         loop {
             match self.lines.recv_timeout(START_MAX) {
                 Ok(line) if line.contains("\"serving\"") || line.contains(" serving ") => {
-                    return format!("http://{}", address(&line));
+                    self.url = format!("http://{}", address(&line));
+                    return seen;
                 }
                 Ok(line) => seen.push(line),
                 Err(RecvTimeoutError::Timeout) => panic!("it does not serve; it said {seen:#?}"),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use usher_domain::caller::Scope;
+use usher_domain::id::UserId;
 use usher_domain::invitation::InvitationState;
 use usher_domain::password::PasswordError;
 use usher_domain::refusal::Refusal;
@@ -166,6 +167,14 @@ impl Error {
             }
             other => other.with("field", part),
         }
+    }
+
+    pub fn no_member(id: &UserId) -> Self {
+        Self::Missing(Missing::Member).with("user_id", id)
+    }
+
+    pub fn no_user(id: &UserId) -> Self {
+        Self::Missing(Missing::User).with("user_id", id)
     }
 
     /// The same error with a fact more, as the contract's reason names it.

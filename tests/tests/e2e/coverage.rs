@@ -15,38 +15,13 @@ use usher_tests::{Engine, Usher};
 use crate::golden::Golden;
 
 /// RPCs of the contract that no server answers yet. It may only shrink.
-const RPCS_NOT_YET: &[&str] = &[
-    "AccountService/ApproveOwnershipTransfer",
-    "AccountService/CancelOwnershipTransfer",
-    "AccountService/CloseAccount",
-    "AccountService/GetOwnershipTransfer",
-    "AccountService/ListOwnershipTransfers",
-    "AccountService/OpenOwnershipTransfer",
-    "AccountService/ReactivateAccount",
-    "AccountService/SuspendAccount",
-    "AccountService/UpdateAccount",
-    "AuditService/ListEvents",
-    "AuditService/WatchEvents",
-    "MemberService/AcceptInvitation",
-    "MemberService/ChangeRole",
-    "MemberService/LookUpInvitation",
-    "MemberService/ReactivateMember",
-    "MemberService/RemoveMember",
-    "MemberService/ResendInvitation",
-    "MemberService/RevokeInvitation",
-    "MemberService/SuspendMember",
-    "MemberService/UpdateInvitation",
-    "MemberService/UpdateMember",
-    "SignInService/ChangeEmail",
-    "SignInService/ListMemberships",
-    "SignInService/RequestEmailChange",
-    "SignInService/RequestPasswordReset",
-    "SignInService/ResetPassword",
-    "SignInService/ResolveIdentity",
-    "SignInService/VerifyPassword",
-    "UserService/EraseUser",
-    "UserService/GetUser",
-];
+const RPCS_NOT_YET: &[&str] = &[];
+
+/// RPCs with a guard that still answer UNIMPLEMENTED. It may only shrink.
+const UNIMPLEMENTED: &[&str] = &["AuditService/WatchEvents"];
+
+/// The one action that only a model with a role that changes by support alone has.
+const TICKETS: &str = "ownership_transfer.view";
 
 /// Who may call what: the RPC, the scopes of which its caller needs one, the actor's action.
 const GUARDS: &[(&str, &[Scope], Option<&str>)] = &[
@@ -68,8 +43,7 @@ const GUARDS: &[(&str, &[Scope], Option<&str>)] = &[
     ("MemberService/ChangeRole", &[Scope::Members], Some("member.change_role")),
     ("MemberService/SuspendMember", &[Scope::Members], Some("member.suspend")),
     ("MemberService/ReactivateMember", &[Scope::Members], Some("member.reactivate")),
-    // Whoever leaves needs no right, so the right is asked for inside.
-    ("MemberService/RemoveMember", &[Scope::Members], None),
+    ("MemberService/RemoveMember", &[Scope::Members], Some("member.remove")),
     // Each change has its own.
     ("LicenseService/ManageLicenses", &[Scope::Licenses, Scope::Billing], None),
     ("LicenseService/GetLicenses", &[Scope::Licenses], Some("license.view")),
@@ -84,9 +58,8 @@ const GUARDS: &[(&str, &[Scope], Option<&str>)] = &[
     ("AccountService/OpenOwnershipTransfer", &[Scope::Support], None),
     ("AccountService/ApproveOwnershipTransfer", &[Scope::Support], None),
     ("AccountService/CancelOwnershipTransfer", &[Scope::Support], None),
-    // Support leaves `acting` unset, so the right is asked for inside.
-    ("AccountService/GetOwnershipTransfer", &[Scope::Support, Scope::Members], None),
-    ("AccountService/ListOwnershipTransfers", &[Scope::Support, Scope::Members], None),
+    ("AccountService/GetOwnershipTransfer", &[Scope::Support, Scope::Members], Some(TICKETS)),
+    ("AccountService/ListOwnershipTransfers", &[Scope::Support, Scope::Members], Some(TICKETS)),
     ("AuditService/ListEvents", &[Scope::Audit], Some("audit.view")),
     ("AuditService/WatchEvents", &[Scope::Audit], None),
     ("SignInService/VerifyPassword", &[Scope::SignIn], None),
@@ -157,9 +130,8 @@ fn guards_ask_for_what_the_contract_says() {
 
 #[test]
 fn every_guarding_action_is_in_both_models() {
-    let of_guards = GUARDS.iter().filter_map(|(_, _, action)| *action);
+    let of_guards = GUARDS.iter().filter_map(|(_, _, action)| *action).filter(|action| *action != TICKETS);
     let others = [
-        "member.remove",
         "license.update",
         "subscription.update",
         "license.assign",
@@ -172,9 +144,8 @@ fn every_guarding_action_is_in_both_models() {
         for action in &actions {
             assert!(golden.cells.iter().any(|cell| cell.action() == *action), "{} lacks {action}", model.id);
         }
-        // Tickets are for a model with a role that changes by support alone.
         let has_support_role = golden.roles.iter().any(|(_, about)| about.contains("support_only"));
-        let has_tickets = golden.cells.iter().any(|cell| cell.action() == "ownership_transfer.view");
+        let has_tickets = golden.cells.iter().any(|cell| cell.action() == TICKETS);
         assert_eq!(has_tickets, has_support_role, "{}", model.id);
     }
 }
@@ -190,7 +161,8 @@ async fn every_guarded_rpc_is_served() {
         let empty = Request::new(());
         let status = client.unary::<(), (), _>(empty, path, ProstCodec::default()).await.unwrap_err();
         let served = status.code() != Code::Unimplemented;
-        assert_eq!(served, guarded().contains(&rpc), "{rpc}: {status:?}");
+        let expected = guarded().contains(&rpc) && !UNIMPLEMENTED.contains(&rpc.as_str());
+        assert_eq!(served, expected, "{rpc}: {status:?}");
         // Nothing is right about an empty request, and it is told so as the contract says.
         if served {
             assert_eq!(status.code(), Code::InvalidArgument, "{rpc}: {status:?}");
@@ -202,26 +174,6 @@ async fn every_guarded_rpc_is_served() {
 
 /// Reasons that no test provokes yet. It may only shrink.
 const REASONS_NOT_YET: &[&str] = &[
-    // soon
-    "ACCOUNT_EXISTS",
-    "ALREADY_MEMBER",
-    "CONSISTENCY_TOKEN_INVALID",
-    "CONSISTENCY_TOKEN_OF_OTHER_ACCOUNT",
-    "INVALID_FIELD",
-    "INVITATION_OPEN_WITH_OTHER_ROLE",
-    "INVITATION_UNKNOWN",
-    "ISSUER_UNKNOWN",
-    "MAIL_RATE",
-    "MEMBER_SUSPENDED_REACTIVATE",
-    "MODEL_UNKNOWN",
-    "PAGE_TOKEN_INVALID",
-    "REQUEST_ID_REUSED",
-    "REVISION_IN_FUTURE",
-    "ROLE_UNKNOWN",
-    "USERNAME_TAKEN_IN_ACCOUNT",
-    "USER_ID_TAKEN",
-    "USER_UNKNOWN",
-    // later
     "ACCOUNT_CLOSED",
     "ACCOUNT_NOT_ALLOWED",
     "CALLER_UNAUTHENTICATED",

@@ -67,6 +67,12 @@ impl Golden {
     pub(crate) fn cell(&self, role: &str, action: &str) -> &Cell {
         self.cells.iter().find(|cell| cell.role == role && cell.action() == action).unwrap()
     }
+
+    /// What a role may do; never, what the model does not know.
+    pub(crate) fn mark(&self, role: &str, action: &str) -> Mark {
+        let cell = self.cells.iter().find(|cell| cell.role == role && cell.action() == action);
+        cell.map_or(Mark::Never, |cell| cell.mark)
+    }
 }
 
 fn cell(line: &str) -> Cell {

@@ -117,7 +117,7 @@ async fn changes_apply_in_order_with_one_revision_and_an_event_each(engine: Engi
     assert_eq!((answer.revision, answer.events, answer.results.len()), (before + 1, 6, 6));
     assert_eq!(shown(answer.licenses.unwrap()), (Some(4), 4, 0, Some(0), 0));
     assert_eq!(answer.subscription.unwrap().plan, "business");
-    let events = usher_tests::arrange::events(&usher.app.store, "acme").await;
+    let events = usher_tests::lookup::events(&usher.app.store, "acme").await;
     let kinds: Vec<(i64, u32, &str, &str)> = events
         .iter()
         .filter(|row| row.event.revision == answer.revision)
@@ -135,10 +135,7 @@ async fn changes_apply_in_order_with_one_revision_and_an_event_each(engine: Engi
             (1, 5, "subscription.updated", note),
         ]
     );
-    usher_tests::arrange::check_chain(
-        &usher_tests::arrange::account(&usher.app.store, "acme").await,
-        &events,
-    );
+    usher_tests::lookup::check_chain(&usher_tests::lookup::account(&usher.app.store, "acme").await, &events);
     usher.stop().await;
 }
 

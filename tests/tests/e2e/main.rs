@@ -3,11 +3,20 @@
 //! One binary, because each would link the whole server again.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by panicking")]
 
+mod accounts;
+mod bad_input;
+mod calls;
+mod cli;
+mod consistency;
 mod coverage;
+
+mod crash;
 mod golden;
 mod guards;
+mod invite;
 mod licenses;
 mod matrix;
+mod paging;
 mod reasons;
 
 use std::path::Path;

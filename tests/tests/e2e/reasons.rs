@@ -1,7 +1,6 @@
 //! Why a check is denied: the order of reasons, what the clock does, and what `explain` tells.
 
 use tonic::Code;
-use usher_domain::account::AccountState;
 use usher_tests::cast::{inviting, joining};
 use usher_tests::harness::START;
 use usher_tests::pb::{self, DecisionReason as R};
@@ -70,11 +69,11 @@ async fn the_first_reason_in_order_is_the_one_reported(engine: Engine) {
     };
 
     assert_eq!(reason(&usher, "nowhere", "uma", "job.run", None).await, R::AccountUnknown);
-    usher.set_account_state("globex", AccountState::Suspended).await;
+    usher.suspend_account("globex").await;
     assert_eq!(deny("uma", "job.run").await, R::AccountSuspended);
     // An account that may not be used says so before it looks at the action.
     assert_eq!(deny("uma", "job.ru").await, R::AccountSuspended);
-    usher.set_account_state("globex", AccountState::Active).await;
+    usher.reactivate_account("globex").await;
     refused(
         usher.authorization().check_permission(check("globex", "a-stranger", "job.ru", None)).await,
         Code::InvalidArgument,
@@ -219,7 +218,7 @@ async fn explain_lists_every_part_that_fails(engine: Engine) {
     assert!(why.parts.iter().all(|part| !part.detail.is_empty()));
     assert_eq!(
         (why.roles_that_grant, why.permissions_that_grant),
-        (vec!["user".to_owned(), "admin".to_owned()], vec!["work".to_owned()])
+        (vec!["user".to_owned(), "admin".to_owned()], vec!["Work".to_owned()])
     );
     assert_eq!((why.model.as_str(), why.model_version.len()), ("dataimporter", 64));
     assert_eq!(

@@ -278,7 +278,7 @@ async fn user(
         return Err(Error::WrongCredentials);
     }
     let user = tx.user_lock(&id).await?.filter(|user| user.erase_time.is_none());
-    let mut user = user.ok_or(Error::Missing(Missing::User))?;
+    let mut user = user.ok_or_else(|| Error::no_user(&id))?;
     if user.email.is_none() || password.is_some() {
         // They followed a link that was sent to the address.
         prove_address(tx, caller, &mut user, (email, password), is_new, now).await?;

@@ -17,7 +17,7 @@ use super::App;
 use super::change::{Change, Changed, Happened, event, facts, remember, replay};
 use super::invite_user::{new_user, resolve_issuer};
 use super::view::{LicensesView, MemberView, licenses_view, member_view};
-use crate::error::{Error, Missing, Taken, Wrong, nearest};
+use crate::error::{Error, Taken, Wrong, nearest};
 use crate::{guard, random};
 
 #[derive(Debug, Clone)]
@@ -178,7 +178,7 @@ async fn founder(
                 }
                 id.clone()
             }
-            None => return Err(Error::Missing(Missing::User)),
+            None => return Err(Error::no_user(id)),
         },
         Founder::Email(address) => {
             address.as_str().clone_into(&mut email);
@@ -191,7 +191,7 @@ async fn founder(
             }
         }
         Founder::Identity(identity) => {
-            let identity = resolve_issuer(app, identity)?;
+            let identity = resolve_issuer(app, identity, "founder.identity")?;
             let known = tx.identity_find_by_username(&identity.issuer, &identity.username).await?;
             let bound = known.as_ref().is_some_and(|known| known.subject.is_some());
             let user_id = match known {

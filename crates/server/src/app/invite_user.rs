@@ -67,8 +67,11 @@ async fn decide(scene: &mut Scene<'_>, command: &InviteUser) -> Result<InviteOut
     let model = scene.access.model()?;
     let (index, role) = role(model, &command.role, "role")?;
     scene.access.require_reach(role, index)?;
-    let identity =
-        command.identity.as_ref().map(|identity| resolve_issuer(scene.app, identity)).transpose()?;
+    let identity = command
+        .identity
+        .as_ref()
+        .map(|identity| resolve_issuer(scene.app, identity, "identity"))
+        .transpose()?;
     let found = find(scene, command, identity.as_ref()).await?;
     let seats = scene.tx.seats(scene.account(), scene.access.now).await?;
     let decided = invite(scene.access.now, scene.account(), seats, (&role.id, rules(role)), found.known)?;
@@ -130,11 +133,12 @@ async fn find(
     }
 }
 
-/// The identity with its issuer, which defaults to the first that is configured.
+/// The identity with its issuer, which defaults to the first that is configured. `at` is its path in the
+/// request.
 ///
 /// # Errors
 /// `Invalid` when the issuer is not configured.
-pub fn resolve_issuer(app: &App, identity: &ExternalUsername) -> Result<ExternalUsername, Error> {
+pub fn resolve_issuer(app: &App, identity: &ExternalUsername, at: &str) -> Result<ExternalUsername, Error> {
     let issuers = &app.choices.oauth_issuers;
     let issuer = if identity.issuer.is_empty() {
         issuers.first()
@@ -146,7 +150,7 @@ pub fn resolve_issuer(app: &App, identity: &ExternalUsername) -> Result<External
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         Error::invalid_as(
             Wrong::IssuerUnknown,
-            "identity.issuer",
+            format!("{at}.issuer"),
             format!("is not a configured OAuth issuer; configured: {known}"),
         )
     })?;

@@ -245,8 +245,7 @@ impl Plan {
     async fn member(&mut self, scene: &Scene<'_>, user: &UserId) -> Result<&Member, Error> {
         if !self.members.contains_key(user) {
             let member = scene.tx.member_fetch(&scene.account().id, user).await?;
-            let missing = || Error::Missing(Missing::Member).with("user_id", user);
-            self.members.insert(user.clone(), member.ok_or_else(missing)?);
+            self.members.insert(user.clone(), member.ok_or_else(|| Error::no_member(user))?);
         }
         self.members.get(user).ok_or(Error::Missing(Missing::Member))
     }

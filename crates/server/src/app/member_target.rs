@@ -10,7 +10,7 @@ use usher_storage::MailKind;
 
 use super::access::{rules, stored_role};
 use super::change::{Happened, Scene, facts};
-use crate::error::{Error, Missing};
+use crate::error::Error;
 
 /// A member with the role that they have.
 pub struct Target<'a> {
@@ -25,7 +25,7 @@ pub struct Target<'a> {
 /// `Missing(Member)`.
 pub async fn target<'a>(scene: &Scene<'a>, user_id: &UserId) -> Result<Target<'a>, Error> {
     let member = scene.tx.member_fetch(&scene.account().id, user_id).await?;
-    let member = member.ok_or(Error::Missing(Missing::Member))?;
+    let member = member.ok_or_else(|| Error::no_member(user_id))?;
     let (index, role) = stored_role(scene.access.model()?, &member.role)?;
     Ok(Target { member, role, index })
 }

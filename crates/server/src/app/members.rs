@@ -171,8 +171,7 @@ pub async fn get_member(app: App, _caller: Caller, command: GetMember) -> Result
             let access = Access::open(&app.roles, now, tx, account, &command.read.acting).await?;
             access.require("member.view")?;
             let member = tx.member_fetch(&access.account.id, &command.user_id).await?;
-            let missing = || Error::Missing(Missing::Member).with("user_id", &command.user_id);
-            let member = member.ok_or_else(missing)?;
+            let member = member.ok_or_else(|| Error::no_member(&command.user_id))?;
             let view = shown(tx, &access, vec![member]).await?.pop();
             Ok((view.ok_or(Error::Missing(Missing::Member))?, access.account.revision))
         })

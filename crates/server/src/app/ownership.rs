@@ -134,7 +134,7 @@ fn ticket_role<'m>(model: &'m RoleModel, named: &str) -> Result<(RoleIndex, &'m 
 /// The member who is to get the role: active, with a seat if the role uses one.
 async fn holder(scene: &Scene<'_>, role: &Role, id: &UserId) -> Result<Member, Error> {
     let member = scene.tx.member_fetch(&scene.account().id, id).await?;
-    let member = member.ok_or(Error::Missing(Missing::Member))?;
+    let member = member.ok_or_else(|| Error::no_member(id))?;
     if member.holds(rules(role)) {
         Ok(member)
     } else {

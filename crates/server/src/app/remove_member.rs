@@ -10,7 +10,7 @@ use super::App;
 use super::change::{Change, Changed, Happened, Scene, change, facts};
 use super::member_target::{end_sponsorship, target};
 use super::view::{LicensesView, licenses};
-use crate::error::{Error, Missing};
+use crate::error::Error;
 use crate::guard::{self, Guard};
 
 #[derive(Debug, Clone)]
@@ -80,7 +80,7 @@ async fn require_successor(scene: &Scene<'_>, leaver: &UserId, successor: &UserI
         return Err(Error::invalid("successor_id", "is the member who goes"));
     }
     let member = scene.tx.member_fetch(&scene.account().id, successor).await?;
-    match member.ok_or(Error::Missing(Missing::Member))?.state {
+    match member.ok_or_else(|| Error::no_member(successor))?.state {
         MemberState::Active => Ok(()),
         MemberState::Suspended => Err(Refusal::MemberSuspended { user_id: successor.clone() }.into()),
     }

@@ -128,7 +128,7 @@ pub async fn list_memberships(
     command: ListMemberships,
 ) -> Result<(Vec<Membership>, String), Error> {
     let user = app.store.read(async |tx: &Tx| Ok::<_, Error>(tx.user_fetch(&command.user_id).await?)).await?;
-    user.filter(|user| user.erase_time.is_none()).ok_or(Error::Missing(Missing::User))?;
+    user.filter(|user| user.erase_time.is_none()).ok_or_else(|| Error::no_user(&command.user_id))?;
     memberships(&app, &caller, &command.user_id, &command.page.token, command.page.size).await
 }
 
@@ -308,7 +308,7 @@ pub async fn request_email_change(
     app.store
         .write(async |tx: &Tx| {
             let user = tx.user_lock(&command.user_id).await?.filter(|user| user.erase_time.is_none());
-            let user = user.ok_or(Error::Missing(Missing::User))?;
+            let user = user.ok_or_else(|| Error::no_user(&command.user_id))?;
             let (sent, oldest) = tx.outbox_count_for(MailKind::EmailChange, email, now.minus(HOUR)).await?;
             if sent >= MAILS_PER_ADDRESS {
                 let free = oldest.map_or(now, |oldest| oldest + HOUR);

@@ -16,7 +16,7 @@ use super::member_target::end_sponsorship;
 use super::revise_invitation::revoke;
 use super::user_change::user_changed;
 use super::{App, REQUEST_MEMORY};
-use crate::error::{Error, Missing};
+use crate::error::Error;
 use crate::guard;
 
 pub struct UserView {
@@ -32,7 +32,7 @@ pub async fn get_user(app: App, caller: Caller, id: UserId) -> Result<UserView, 
     app.store
         .read(async |tx: &Tx| {
             let user = tx.user_fetch(&id).await?.filter(|user| user.erase_time.is_none());
-            let user = user.ok_or(Error::Missing(Missing::User))?;
+            let user = user.ok_or_else(|| Error::no_user(&id))?;
             let memberships = tx.membership_list(&id, None, u32::MAX).await?;
             let last = memberships.iter().filter_map(|(member, _)| member.last_sign_in_time).max();
             Ok(UserView { user, identities: tx.identity_list(&id).await?, last_sign_in_time: last })
@@ -118,7 +118,7 @@ async fn replay(tx: &Tx, key: &RequestKey, command: &EraseUser, now: Time) -> Re
 
 async fn erase(tx: &Tx, app: &App, caller: &Caller, command: &EraseUser, now: Time) -> Result<Erased, Error> {
     let id = &command.user_id;
-    let known = tx.user_fetch(id).await?.ok_or(Error::Missing(Missing::User))?;
+    let known = tx.user_fetch(id).await?.ok_or_else(|| Error::no_user(id))?;
     if let Some(erase_time) = known.erase_time {
         return Ok(Erased { erase_time, accounts: Vec::new() });
     }
@@ -133,7 +133,7 @@ async fn erase(tx: &Tx, app: &App, caller: &Caller, command: &EraseUser, now: Ti
         locked.extend(tx.account_lock(account).await?);
     }
     require_dispensable(tx, app, id, &locked).await?;
-    let mut user = tx.user_lock(id).await?.ok_or(Error::Missing(Missing::User))?;
+    let mut user = tx.user_lock(id).await?.ok_or_else(|| Error::no_user(id))?;
     let mut keys: Vec<String> = key.into_iter().collect();
     let mut erased = Vec::with_capacity(locked.len());
     for account in locked {

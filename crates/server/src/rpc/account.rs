@@ -5,7 +5,6 @@ use usher_contract::v1 as pb;
 use usher_domain::account::AccountView;
 use usher_domain::caller::Acting;
 use usher_domain::invitation::ExternalUsername;
-use usher_domain::license::Subscription;
 use usher_domain::text::{NAME_LENGTH_MAX, NOTE_LENGTH_MAX, username};
 
 use super::convert::{account, licenses, member};
@@ -134,13 +133,13 @@ impl Parse for pb::CreateAccountRequest {
                 parser.fail("unlimited", "can only be true; set `seats` instead")
             }
         };
-        let subscription = match self.subscription {
-            None => Subscription::new(String::new(), None, None).ok(),
-            subscription => parse_subscription(parser, "subscription", subscription),
-        };
+        let subscription = parse_subscription(parser, "subscription", self.subscription);
         let founder = self.founder.unwrap_or_default();
         let way = founder_way(parser, founder.way);
         let new_user_id = parser.user_opt("founder.new_user_id", &founder.new_user_id);
+        if matches!(way, Some(Founder::User(_))) && !founder.new_user_id.is_empty() {
+            parser.fail::<()>("founder.new_user_id", "has no meaning with `user_id`: the person exists");
+        }
         let contact_email = parser.email_opt("founder.contact_email", &founder.contact_email);
         let display_name = parser.line("founder.display_name", &founder.display_name, NAME_LENGTH_MAX);
         let language = parser.language(&self.language);

@@ -16,6 +16,8 @@ use crate::guard;
 
 /// The most checks in one batch.
 const CHECKS_MAX: usize = 1000;
+/// The most resource types that a list of permissions names.
+const RESOURCE_TYPES_MAX: usize = 100;
 
 #[tonic::async_trait]
 impl pb::authorization_service_server::AuthorizationService for Api {
@@ -163,8 +165,8 @@ impl Parse for pb::ListPermissionsRequest {
     fn parse(self, parser: &mut Parser) -> Option<ListPermissions> {
         let account_id = parser.account(&self.account_id);
         let about = about(parser, "subject", self.subject.as_ref());
-        if self.resource_types.len() > 512 {
-            return parser.fail("resource_types", "holds more than 512 types");
+        if self.resource_types.len() > RESOURCE_TYPES_MAX {
+            return parser.fail("resource_types", format!("holds more than {RESOURCE_TYPES_MAX} types"));
         }
         let types = self.resource_types.iter().enumerate();
         let types: Vec<_> =

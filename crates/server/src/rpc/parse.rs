@@ -143,8 +143,11 @@ impl Parser {
         (min, max): (Duration, Duration),
     ) -> Option<Option<Duration>> {
         let Some(span) = span else { return Some(None) };
-        match Duration::try_from(span) {
-            Ok(span) if (min..=max).contains(&span) => Some(Some(span)),
+        // Not by prost's conversion, which panics at the lowest number there is.
+        let seconds = u64::try_from(span.seconds).ok();
+        let nanos = u32::try_from(span.nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
+        match seconds.zip(nanos).map(|(seconds, nanos)| Duration::new(seconds, nanos)) {
+            Some(span) if (min..=max).contains(&span) => Some(Some(span)),
             _ => self.fail(
                 field,
                 format!("is not a span from {}h to {}h", min.as_secs() / 3600, max.as_secs() / 3600),
@@ -260,7 +263,8 @@ pub(crate) fn about(
     match subject.and_then(|subject| subject.kind.as_ref()) {
         Some(pb::subject::Kind::UserId(id)) => parser.user(&format!("{field}.user_id"), id).map(About::User),
         Some(pb::subject::Kind::Automation(automation)) => {
-            let id = parser.word(&format!("{field}.automation.id"), &automation.id);
+            // It may be left out and never decides; it is bounded all the same.
+            let id = parser.line(&format!("{field}.automation.id"), &automation.id, 128);
             id.map(|_| About::Automation)
         }
         None => parser.fail(field, "is missing; name a `user_id` or an `automation`"),

@@ -1,12 +1,9 @@
-//! What tests look up, or arrange, past the wire: through the store of the server that they test.
+//! What tests look up past the wire: in the store of the server that they test.
 
-use usher_domain::account::{Account, AccountState};
+use usher_domain::account::Account;
 use usher_domain::event::Stream;
-use usher_domain::id::{AccountId, InvitationId, UserId};
-use usher_domain::member::MemberState;
-use usher_storage::{Error, EventFilter, EventRow, Stamp, Store, Tx};
-
-use crate::harness::Usher;
+use usher_domain::id::{AccountId, InvitationId};
+use usher_storage::{Error, EventFilter, EventRow, Store, Tx};
 
 /// An account's id.
 ///
@@ -14,10 +11,6 @@ use crate::harness::Usher;
 /// When it is none.
 pub fn account_id(id: &str) -> AccountId {
     AccountId::parse(id).expect("an account id")
-}
-
-fn user_id(id: &str) -> UserId {
-    UserId::parse(id).expect("a user id")
 }
 
 /// An account as it is stored.
@@ -69,36 +62,4 @@ pub async fn mails_of_invitation(store: &Store, invitation: &str) -> usize {
     let id = InvitationId::parse(invitation).expect("an invitation id");
     let read = store.read(async |tx: &Tx| Ok::<_, Error>(tx.outbox_list_invitation(&id).await?.len()));
     read.await.expect("the outbox")
-}
-
-impl Usher {
-    /// Puts an account into a state that no served call leads to yet.
-    pub async fn set_account_state(&self, account: &str, state: AccountState) {
-        self.rewrite(account, |account| account.state = state, None).await;
-    }
-
-    /// Suspends a member as SuspendMember would.
-    pub async fn suspend_member(&self, account: &str, user: &str) {
-        self.rewrite(account, |_| {}, Some(user)).await;
-    }
-
-    async fn rewrite(&self, id: &str, change: impl FnOnce(&mut Account) + Send, suspend: Option<&str>) {
-        let (id, now) = (account_id(id), self.clock.now());
-        let suspend = suspend.map(user_id);
-        let written = self.app.store.write(async |tx: &Tx| {
-            let mut account = tx.account_lock(&id).await?.expect("an account");
-            change(&mut account);
-            account.revision += 1;
-            if let Some(user) = suspend {
-                let mut member = tx.member_fetch(&id, &user).await?.expect("a member");
-                (member.state, member.seat, member.suspend_time) = (MemberState::Suspended, false, Some(now));
-                let stamp = Stamp { time: now, event_kind: "member.suspended", revision: account.revision };
-                tx.member_update(&member, Some(stamp)).await?;
-            }
-            tx.account_update(&account, now, 0, Some("account.suspended")).await?;
-            Ok::<_, Error>(account.revision)
-        });
-        let revision = written.await.expect("the store");
-        self.app.standings.raise_floor(&id, revision);
-    }
 }
