@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The files in deploy/: rendered, validated, and as far as it goes without a cluster, run. Sourced by tests/run.
-# shellcheck disable=SC2154 # `tools`, `kustomize` and `deploy_venv` are set by needs.sh.
+# shellcheck disable=SC2154 # `kustomize`, `deploy_venv` and `postgres_bin` are set by needs.sh.
 
 # Schemas to validate with: what is old but supported, and the newest that the validator has.
 readonly kubernetes_versions=(1.34 1.37)
@@ -19,7 +19,7 @@ step_deploy() {
     fi
     deploy_dir=$(mktemp -d "${TMPDIR:-/tmp}/usher-deploy.XXXXXX") && remove_at_exit "$deploy_dir"
     local status=0 part
-    for part in dockerfile manifests compose settings runbook; do
+    for part in dockerfile manifests compose settings sqlite postgres; do
         printf -- '-- %s\n' "$part"
         "deploy_$part" || {
             echo "$part: FAILED"
@@ -109,29 +109,57 @@ deploy_relocate() {
     sed "s#\"/run/usher/#\"$deploy_dir/run/usher/#"
 }
 
-# The server with the configuration that Kubernetes would give it, the commands of the runbook against it, and
-# the same again on a restored backup.
-deploy_runbook() {
-    deploy_secrets || return 1
-    local status=0
-    : >"$deploy_dir/log"
-    deploy_first_permission || status=1
+# The configuration that Kubernetes would mount, the commands of the runbook, its backup and its restore.
+deploy_sqlite() {
+    local database=$deploy_dir/usher.db status=0
+    deploy_first_permission sqlite USHER_DATABASE_URL="sqlite:$database" USHER_DATABASE_MIGRATE=true &&
+        deploy_sqlite_sql "VACUUM INTO '$deploy_dir/backup.db'" || status=1
     deploy_stop || status=1
-    ((status)) || deploy_restored || status=1
+    mv "$deploy_dir/backup.db" "$database" && rm -f "$database-wal" "$database-shm" || status=1
+    ((status)) || deploy_restored sqlite USHER_DATABASE_URL="sqlite:$database" || status=1
     deploy_stop || status=1
-    ((status)) && tail -n 20 "$deploy_dir/log"
+    ((status == 0)) || tail -n 20 "$deploy_dir/log"
     return "$status"
 }
 
-# Starts a server on the database file $1 and waits until it is ready; sets `port`.
+# As before, with the migration first, as the Job runs it.
+deploy_postgres() {
+    if [[ -z ${USHER_TEST_POSTGRES_URL:-} ]]; then
+        echo 'not run: there is no PostgreSQL'
+        return 1
+    fi
+    local url=${USHER_TEST_POSTGRES_URL%/*}/usher_deploy file=$deploy_dir/url status=0
+    echo "$url" >"$file"
+    run "$postgres_bin/psql" -qXc 'CREATE DATABASE usher_deploy' "$USHER_TEST_POSTGRES_URL" || return 1
+    if USHER_DATABASE_URL_FILE=$file run timeout 20 target/debug/usher serve >"$deploy_dir/said" 2>&1 ||
+        ! grep -q 'run `usher migrate`' "$deploy_dir/said"; then
+        echo 'a server starts on a database without its migrations, or does not say what to do:'
+        cat "$deploy_dir/said"
+        return 1
+    fi
+    USHER_DATABASE_URL_FILE=$file run target/debug/usher migrate || return 1
+    deploy_first_permission postgres USHER_DATABASE_URL_FILE="$file" &&
+        run "$postgres_bin/pg_dump" --format=custom --dbname="$url" --file="$deploy_dir/usher.dump" || status=1
+    deploy_stop || status=1
+    ((status)) ||
+        run "$postgres_bin/pg_restore" --clean --if-exists --dbname="$url" "$deploy_dir/usher.dump" || status=1
+    ((status)) || deploy_restored postgres USHER_DATABASE_URL_FILE="$file" || status=1
+    deploy_stop || status=1
+    ((status == 0)) || tail -n 20 "$deploy_dir/log"
+    return "$status"
+}
+
+# Starts a server with the configuration of overlay $1 and the variables after it, and waits until it is ready;
+# sets `port`.
 deploy_start() {
-    local probe_port tenth
+    local overlay=$1 probe_port tenth
+    shift
+    deploy_secrets || return 1
     port=$(free_port) && probe_port=$(free_port) || return 1
-    deploy_py config "$deploy_dir/sqlite.yaml" | deploy_relocate |
+    deploy_py config "$deploy_dir/$overlay.yaml" | deploy_relocate |
         sed "s/^probe_listen = .*/probe_listen = \"127.0.0.1:$probe_port\"/" >"$deploy_dir/usher.toml" || return 1
-    env USHER_CONFIG="$deploy_dir/usher.toml" USHER_SERVER_LISTEN="127.0.0.1:$port" \
-        USHER_DATABASE_URL="sqlite:$1" USHER_DATABASE_MIGRATE=true \
-        target/debug/usher serve </dev/null >>"$deploy_dir/log" 2>&1 &
+    env USHER_CONFIG="$deploy_dir/usher.toml" USHER_SERVER_LISTEN="127.0.0.1:$port" "$@" \
+        target/debug/usher serve </dev/null >"$deploy_dir/log" 2>&1 &
     deploy_pid=$!
     for ((tenth = 0; tenth < 300; tenth++)); do
         kill -0 "$deploy_pid" 2>/dev/null || break
@@ -158,10 +186,11 @@ PROTO
         "$1" grpc.health.v1.Health/Check 2>/dev/null | grep -q '"SERVING"'
 }
 
+# Leaves the server running. Arguments as for deploy_start.
 deploy_first_permission() {
     local port answer
     deploy_py block 'first permission' deploy/README.md >"$deploy_dir/permission.sh" || return 1
-    deploy_start "$deploy_dir/usher.db" || return 1
+    deploy_start "$@" || return 1
     run env PATH="$(dirname "$USHER_TEST_GRPCURL"):$PATH" CERTS="$deploy_dir/certs" SERVER="localhost:$port" \
         bash -euo pipefail "$deploy_dir/permission.sh" >"$deploy_dir/said" 2>&1 || {
         cat "$deploy_dir/said"
@@ -174,23 +203,23 @@ deploy_first_permission() {
             return 1
         }
     done
-    # As the runbook makes a backup of a running server.
-    deploy_sql "$deploy_dir/usher.db" "VACUUM INTO '$deploy_dir/backup.db'"
 }
 
-# The backup has the account, and another epoch once a server has started on it.
+# Whether the restored database has the account, and another epoch once a server runs on it. Leaves that running.
 deploy_restored() {
-    local port epoch="SELECT value FROM meta WHERE key = 'epoch'" before after
-    deploy_py block 'new epoch' deploy/README.md >"$deploy_dir/epoch.sql" || return 1
-    before=$(deploy_sql "$deploy_dir/backup.db" "$epoch") || return 1
-    deploy_sql "$deploy_dir/backup.db" "$(<"$deploy_dir/epoch.sql")" || return 1
-    deploy_start "$deploy_dir/backup.db" || return 1
-    after=$(deploy_sql "$deploy_dir/backup.db" "$epoch") || return 1
+    local port sql=deploy_$1_sql epoch="SELECT value FROM meta WHERE key = 'epoch'" before after
+    before=$("$sql" "$epoch") || return 1
+    "$sql" "$(deploy_py block 'new epoch' deploy/README.md)" || return 1
+    deploy_start "$@" || return 1
+    after=$("$sql" "$epoch") || return 1
     [[ -n $before && -n $after && $before != "$after" ]] || {
         echo "the epoch was \`$before\` and is \`$after\`"
         return 1
     }
-    [[ $(deploy_sql "$deploy_dir/backup.db" "SELECT count(*) FROM account") == 1 ]]
+    [[ $("$sql" 'SELECT count(*) FROM account') == 1 ]] || {
+        echo 'the restored database lacks the account'
+        return 1
+    }
 }
 
 # Ends the server as Kubernetes does; it must leave with 0.
@@ -205,9 +234,8 @@ deploy_stop() {
     return "$status"
 }
 
-# Prints what a statement on a SQLite file yields.
-deploy_sql() {
-    python3 - "$@" <<'PYTHON'
+deploy_sqlite_sql() {
+    python3 - "$deploy_dir/usher.db" "$1" <<'PYTHON'
 import sqlite3
 import sys
 
@@ -215,4 +243,8 @@ database = sqlite3.connect(sys.argv[1], isolation_level=None)
 for row in database.execute(sys.argv[2]):
     print(*row)
 PYTHON
+}
+
+deploy_postgres_sql() {
+    "$postgres_bin/psql" -qXAtc "$1" "$(<"$deploy_dir/url")"
 }
