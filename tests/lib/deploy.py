@@ -1,0 +1,122 @@
+"""What the schema of Kubernetes does not ask and we do; and the parts of files that the shell needs.
+
+usage: deploy.py pods DRAIN_SECONDS FILE...   rules for every pod in rendered manifests
+       deploy.py config FILE                  the usher.toml of the ConfigMap in rendered manifests
+       deploy.py compose FILE                 rules for a Compose file
+       deploy.py block NAME FILE              the code block of a Markdown file that follows `<!-- run: NAME -->`
+       deploy.py table FILE                   the table of settings in a Markdown file
+"""
+
+import re
+import sys
+
+import yaml
+
+
+def documents(path):
+    with open(path, encoding="utf-8") as file:
+        return [document for document in yaml.safe_load_all(file) if document]
+
+
+def pod_problems(pod, drain_seconds):
+    security = pod.get("securityContext", {})
+    yield pod.get("automountServiceAccountToken") is False, "mounts a service account token"
+    yield pod.get("enableServiceLinks") is False, "gets variables of Services"
+    yield security.get("runAsNonRoot") is True, "may run as root"
+    yield security.get("seccompProfile", {}).get("type") == "RuntimeDefault", "has no seccomp profile"
+    for key in ("hostNetwork", "hostPID", "hostIPC"):
+        yield not pod.get(key), f"has {key}"
+    for volume in pod.get("volumes", []):
+        kind = set(volume) - {"name"}
+        restricted = {"configMap", "emptyDir", "persistentVolumeClaim", "projected", "secret"}
+        yield kind <= restricted, f"has a volume of kind {kind}"
+    for container in pod["containers"] + pod.get("initContainers", []):
+        name = container["name"]
+        context = container.get("securityContext", {})
+        yield context.get("allowPrivilegeEscalation") is False, f"{name} may gain privileges"
+        yield context.get("readOnlyRootFilesystem") is True, f"{name} may write its root"
+        yield context.get("capabilities") == {"drop": ["ALL"]}, f"{name} keeps capabilities"
+        resources = container.get("resources", {})
+        memory = resources.get("limits", {}).get("memory")
+        yield memory is not None, f"{name} has no memory limit"
+        yield memory == resources.get("requests", {}).get("memory"), f"{name} asks for less memory than its limit"
+        yield re.search(r":[^/]*\d", container["image"]) is not None, f"{name} has an image without a version"
+        if any(port.get("name") == "grpc" for port in container.get("ports", [])):
+            pause = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+            grace = pod.get("terminationGracePeriodSeconds", 30)
+            yield grace > pause + drain_seconds, f"{name} may be killed while it drains"
+            for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+                yield probe in container, f"{name} has no {probe}"
+            yield "grpc" in container.get("readinessProbe", {}), f"{name} is not asked by gRPC whether it is ready"
+
+
+def pods(drain_seconds, *paths):
+    for path in paths:
+        found = 0
+        for document in documents(path):
+            name = f"{path}: {document['kind']} {document['metadata']['name']}"
+            if document["kind"] == "Secret":
+                yield f"{name}: a Secret does not belong into manifests"
+            spec = document.get("spec", {})
+            if "template" in spec:
+                found += 1
+                for holds, problem in pod_problems(spec["template"]["spec"], int(drain_seconds)):
+                    if not holds:
+                        yield f"{name}: {problem}"
+        if not found:
+            yield f"{path}: has no pods"
+
+
+def compose(path):
+    (file,) = documents(path)
+    for name, service in file["services"].items():
+        if "healthcheck" in service and "test" not in service["healthcheck"]:
+            yield f"{name}: its health check tests nothing"
+        for port in service.get("ports", []):
+            if not str(port).startswith("127.0.0.1:"):
+                yield f"{name}: port {port} is not bound to loopback"
+        for secret in service.get("secrets", []):
+            if secret not in file["secrets"]:
+                yield f"{name}: there is no secret {secret}"
+        for other, how in service.get("depends_on", {}).items():
+            if other not in file["services"]:
+                yield f"{name}: there is no service {other}"
+            elif how["condition"] == "service_healthy" and "healthcheck" not in file["services"][other]:
+                yield f"{name}: waits for {other}, which has no health check"
+        for variable in service.get("environment", {}):
+            if re.search("PASSWORD$|TOKEN$|DATABASE_URL$", variable):
+                yield f"{name}: {variable} holds a secret; give a file"
+
+
+def config(path):
+    for document in documents(path):
+        if document["kind"] == "ConfigMap" and "usher.toml" in document["data"]:
+            return document["data"]["usher.toml"]
+    sys.exit(f"{path}: there is no usher.toml")
+
+
+def between(path, pattern, what):
+    with open(path, encoding="utf-8") as file:
+        found = re.search(pattern, file.read(), re.DOTALL)
+    return found[1] if found else sys.exit(f"{path}: there is no {what}")
+
+
+def main(command, *arguments):
+    if command in ("pods", "compose"):
+        problems = list((pods if command == "pods" else compose)(*arguments))
+        print(*problems, sep="\n", end="\n" if problems else "")
+        sys.exit(bool(problems))
+    if command == "config":
+        sys.stdout.write(config(*arguments))
+    elif command == "block":
+        name, path = arguments
+        pattern = rf"<!-- run: {re.escape(name)} -->\n+```\w+\n(.*?)```"
+        sys.stdout.write(between(path, pattern, f"block `{name}`"))
+    elif command == "table":
+        (path,) = arguments
+        sys.stdout.write(between(path, r"<!-- usher config settings -->\n(.*?)<!-- end -->", "table"))
+    else:
+        sys.exit(__doc__)
+
+
+main(*sys.argv[1:])
