@@ -115,8 +115,11 @@ deploy_sqlite() {
     deploy_first_permission sqlite USHER_DATABASE_URL="sqlite:$database" USHER_DATABASE_MIGRATE=true &&
         deploy_sqlite_sql "VACUUM INTO '$deploy_dir/backup.db'" || status=1
     deploy_stop || status=1
-    mv "$deploy_dir/backup.db" "$database" && rm -f "$database-wal" "$database-shm" || status=1
-    ((status)) || deploy_restored sqlite USHER_DATABASE_URL="sqlite:$database" || status=1
+    if ((status == 0)); then
+        rm -f "$database-wal" "$database-shm"
+        mv "$deploy_dir/backup.db" "$database"
+        deploy_restored sqlite USHER_DATABASE_URL="sqlite:$database" || status=1
+    fi
     deploy_stop || status=1
     ((status == 0)) || tail -n 20 "$deploy_dir/log"
     return "$status"
@@ -141,9 +144,10 @@ deploy_postgres() {
     deploy_first_permission postgres USHER_DATABASE_URL_FILE="$file" &&
         run "$postgres_bin/pg_dump" --format=custom --dbname="$url" --file="$deploy_dir/usher.dump" || status=1
     deploy_stop || status=1
-    ((status)) ||
-        run "$postgres_bin/pg_restore" --clean --if-exists --dbname="$url" "$deploy_dir/usher.dump" || status=1
-    ((status)) || deploy_restored postgres USHER_DATABASE_URL_FILE="$file" || status=1
+    if ((status == 0)); then
+        run "$postgres_bin/pg_restore" --clean --if-exists --dbname="$url" "$deploy_dir/usher.dump" &&
+            deploy_restored postgres USHER_DATABASE_URL_FILE="$file" || status=1
+    fi
     deploy_stop || status=1
     ((status == 0)) || tail -n 20 "$deploy_dir/log"
     return "$status"
