@@ -82,7 +82,7 @@ async fn a_token_binds_to_its_account_and_its_past(engine: Engine) {
     }
     // A token from a server whose data is newer, as after a restore: this one's own, a revision ahead.
     let future = usher_server::token::consistency(
-        &usher.app.epoch,
+        &usher.app.epoch(),
         &usher_tests::lookup::account_id("acme"),
         old.revision + 1,
     );
