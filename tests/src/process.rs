@@ -1,40 +1,72 @@
 //! The real binary, as an operator starts it.
 
-use std::io::{BufRead, BufReader, Read};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Longer than a start takes on a busy machine.
 const START_MAX: Duration = Duration::from_secs(60);
 
-/// The binary `usher` that belongs to the running test. Built if need be, so that a test never runs an
-/// older one; that takes no time when `tests/run` has built it already.
+/// The binary `usher` that belongs to the running test. It is built if it is missing or older than what it is
+/// made from; `tests/run` has built it before.
 ///
 /// # Panics
-/// When it can be neither built nor found.
-#[expect(clippy::print_stderr, reason = "a build in the middle of a test says what it is")]
+/// When it can be neither found nor built.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let test = std::env::current_exe().expect("the running test has a path");
-        let directory = test.ancestors().nth(2).expect("below the target directory").to_owned();
+        let directory = test.ancestors().nth(2).expect("below the target directory");
         let binary = directory.join("usher");
-        // Not a build for release with other settings: then the binary must be there.
-        if let (Some(cargo), true) = (std::env::var_os("CARGO"), directory.ends_with("debug")) {
-            eprintln!("building {} if it is not up to date", binary.display());
-            // All packages, because features differ with the packages that are built together.
-            let mut build = Command::new(cargo);
-            build.args(["build", "--quiet", "--workspace", "--bin", "usher", "--target-dir"]);
-            build.arg(directory.parent().expect("the target directory"));
-            build.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
-            assert!(build.status().is_ok_and(|status| status.success()), "cannot build {}", binary.display());
+        if is_stale(&binary) {
+            build(directory);
         }
-        assert!(binary.is_file(), "{} is missing; run `cargo build --workspace --bins`", binary.display());
         binary
     })
+}
+
+fn is_stale(binary: &Path) -> bool {
+    let Ok(built) = binary.metadata().and_then(|metadata| metadata.modified()) else { return true };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    newest(&root.join("crates")).max(newest(&root.join("proto"))) > Some(built)
+}
+
+/// When something below the directory was last changed.
+fn newest(directory: &Path) -> Option<SystemTime> {
+    let entries = std::fs::read_dir(directory).ok()?.filter_map(Result::ok);
+    let times = entries.filter_map(|entry| {
+        let path = entry.path();
+        if path.is_dir() { newest(&path) } else { entry.metadata().ok()?.modified().ok() }
+    });
+    times.max()
+}
+
+#[expect(clippy::print_stderr, reason = "a build in the middle of a test says what it is")]
+fn build(directory: &Path) {
+    eprintln!(
+        "building {}; `cargo build --workspace --bins --tests` does it beforehand",
+        directory.display()
+    );
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // What the outer cargo says of the package under test would make build scripts run again.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") || text == "CARGO" {
+            cargo.env_remove(name);
+        }
+    }
+    // With a test among the targets, because features differ without one and all would be built twice.
+    cargo.args(["build", "--quiet", "--workspace", "--bin", "usher", "--test", "e2e", "--target-dir"]);
+    cargo.arg(directory.parent().expect("the target directory"));
+    if directory.ends_with("release") {
+        cargo.arg("--release");
+    }
+    cargo.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    assert!(cargo.status().is_ok_and(|status| status.success()), "cannot build {}", directory.display());
 }
 
 /// Runs the binary to its end.
@@ -60,7 +92,10 @@ fn command(arguments: &[&str]) -> Command {
 /// A running server. It is killed when this is dropped.
 pub struct Process {
     child: Child,
+    /// Its log, line by line.
     lines: Receiver<String>,
+    /// Its standard output.
+    printed: File,
     pub url: String,
 }
 
@@ -87,14 +122,15 @@ impl Process {
         ])
     }
 
-    /// Starts `usher demo`, and what it said until it served.
+    /// Starts `usher demo`; also what it printed before it served.
     ///
     /// # Panics
     /// When it does not start.
     pub fn demo(listen: &str, directory: &Path) -> (Self, Vec<String>) {
         let directory = directory.to_str().expect("a path that can be printed");
         let mut process = Self::spawn(&["demo", "--listen", listen, "--directory", directory]);
-        let said = process.wait_for_address();
+        process.wait_for_address();
+        let said = process.said();
         (process, said)
     }
 
@@ -109,37 +145,40 @@ impl Process {
     }
 
     fn spawn(arguments: &[&str]) -> Self {
+        let printed = tempfile::tempfile().expect("a temporary file");
         let mut child = command(arguments)
             .env("USHER_LOG_FORMAT", "json")
-            .stdout(Stdio::piped())
+            .stdout(printed.try_clone().expect("a second handle"))
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");
+        let log = child.stderr.take().expect("stderr is piped");
         let (sender, lines) = channel();
-        let streams: [Box<dyn Read + Send>; 2] = [
-            Box::new(child.stderr.take().expect("stderr is piped")),
-            Box::new(child.stdout.take().expect("stdout is piped")),
-        ];
-        for stream in streams {
-            let sender = sender.clone();
-            // Reads on as long as the process lives, or its pipe would fill and hold it up.
-            std::thread::spawn(move || {
-                for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                    let _ = sender.send(line);
-                }
-            });
-        }
-        Self { child, lines, url: String::new() }
+        // Reads on as long as the process lives, or the pipe would fill and hold it up.
+        std::thread::spawn(move || {
+            for line in BufReader::new(log).lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        Self { child, lines, printed, url: String::new() }
     }
 
-    /// What it said until it served.
-    fn wait_for_address(&mut self) -> Vec<String> {
+    /// What it has printed so far. A program prints and logs in order, so what comes before a line of the log
+    /// is here when that line is.
+    fn said(&mut self) -> Vec<String> {
+        let mut text = String::new();
+        self.printed.rewind().expect("a file");
+        self.printed.read_to_string(&mut text).expect("what was printed is text");
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn wait_for_address(&mut self) {
         let mut seen = Vec::new();
         loop {
             match self.lines.recv_timeout(START_MAX) {
                 Ok(line) if line.contains("\"serving\"") || line.contains(" serving ") => {
                     self.url = format!("http://{}", address(&line));
-                    return seen;
+                    return;
                 }
                 Ok(line) => seen.push(line),
                 Err(RecvTimeoutError::Timeout) => panic!("it does not serve; it said {seen:#?}"),
