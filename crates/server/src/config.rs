@@ -49,6 +49,7 @@ pub const SETTINGS: &[Setting] = &[
         "serve other addresses than loopback without caller authentication",
     ),
     setting("server.reflection", Kind::Flag, "serve the contract's descriptors, for grpcurl and its like"),
+    setting("server.probe_listen", Kind::Text, "a plaintext port for health probes alone"),
     setting(
         "server.drain_seconds",
         Kind::Number,
