@@ -3,10 +3,13 @@
 //! [`SETTINGS`] names every single setting with its meaning. From it come the variables' names, the
 //! table in `deploy/README.md` and the messages about unknown ones.
 
+mod mail;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+pub use mail::{MailConfig, SmtpTls};
 use serde::{Deserialize, Serialize};
 use usher_domain::secret::Secret;
 
@@ -55,7 +58,23 @@ pub const SETTINGS: &[Setting] = &[
     setting("cache.standings_max", Kind::Number, "the most standings held in memory"),
     setting("roles.directory", Kind::Text, "role models (`*.toml`) that replace or add to the shipped ones"),
     setting("oauth.issuers", Kind::List, "the OAuth issuers that people log in at; the first is the default"),
-    setting("mail.directory", Kind::Text, "a directory that mails are written to as `.eml` files"),
+    setting(
+        "mail.directory",
+        Kind::Text,
+        "a directory that mails are written to as `.eml` files, for trials",
+    ),
+    setting("mail.smtp_host", Kind::Text, "the mail server that mails are handed to"),
+    setting(
+        "mail.smtp_port",
+        Kind::Number,
+        "its port; without it 587 (`starttls`), 465 (`tls`) or 25 (`none`)",
+    ),
+    setting("mail.smtp_tls", Kind::Text, "`starttls`, `tls` or, on loopback only, `none`"),
+    setting("mail.smtp_username", Kind::Text, "the login at the mail server"),
+    setting("mail.smtp_password", Kind::Text, "the password of that login"),
+    setting("mail.smtp_ca_file", Kind::Text, "the only authorities (PEM) that may vouch for the mail server"),
+    setting("mail.smtp_timeout_seconds", Kind::Number, "how long handing over one mail may take"),
+    setting("mail.templates", Kind::Text, "a directory of texts that replace or add to the shipped ones"),
     setting("mail.from", Kind::Text, "the sender of mails"),
     setting("mail.invitation_url", Kind::Text, "the page that accepts an invitation; holds `{token}`"),
     setting("mail.password_url", Kind::Text, "the page that sets a password; holds `{token}`"),
@@ -142,30 +161,6 @@ pub struct OauthConfig {
     pub issuers: Vec<String>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct MailConfig {
-    pub directory: Option<PathBuf>,
-    pub from: String,
-    pub invitation_url: String,
-    pub password_url: String,
-    pub email_url: String,
-    pub account_hourly_max: u32,
-}
-
-impl Default for MailConfig {
-    fn default() -> Self {
-        Self {
-            directory: None,
-            from: "Usher <usher@localhost>".into(),
-            invitation_url: "http://localhost:8080/invitations/{token}".into(),
-            password_url: "http://localhost:8080/passwords/{token}".into(),
-            email_url: "http://localhost:8080/emails/{token}".into(),
-            account_hourly_max: 100,
-        }
-    }
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
@@ -237,22 +232,7 @@ impl Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         let mut problems = Vec::new();
-        let links = [
-            ("mail.invitation_url", &self.mail.invitation_url),
-            ("mail.password_url", &self.mail.password_url),
-            ("mail.email_url", &self.mail.email_url),
-        ];
-        for (path, url) in links {
-            if !url.contains("{token}") {
-                problems.push(format!(
-                    "`{path}` does not hold `{{token}}`; say where the token goes in the link"
-                ));
-            }
-            let local = url.starts_with("http://localhost") || url.starts_with("http://127.0.0.1");
-            if !url.starts_with("https://") && !local {
-                problems.push(format!("`{path}` must start with `https://`: the link carries a secret"));
-            }
-        }
+        self.mail.check(&mut problems);
         if self.database.connections_max == 0 {
             problems.push("`database.connections_max` is 0; the server needs at least 1".into());
         }
@@ -347,6 +327,7 @@ mod tests {
             let text = match (setting.path, setting.kind) {
                 ("server.listen", _) => "127.0.0.1:1",
                 ("log.format", _) => "json",
+                ("mail.smtp_tls", _) => "tls",
                 (path, _) if path.ends_with("_url") => "https://x.test/{token}",
                 (_, Kind::Text | Kind::List) => "x",
                 (_, Kind::Number) => "7",
