@@ -69,7 +69,7 @@ impl Mailbox {
 }
 
 /// A mail of two alternative parts, as Usher writes them.
-fn parse(mail: &str) -> Option<Letter> {
+pub(crate) fn parse(mail: &str) -> Option<Letter> {
     let header = |name: &str| {
         let line = mail.lines().find(|line| line.starts_with(name))?;
         Some(line[name.len()..].trim().to_owned())
@@ -78,11 +78,12 @@ fn parse(mail: &str) -> Option<Letter> {
     // Without its end the mail is still being written.
     let (parts, _) = mail.split_once(&format!("--{boundary}--"))?;
     let plain = parts.split(&format!("--{boundary}")).find(|part| part.contains("text/plain"))?;
-    let (_, body) = plain.split_once("\r\n\r\n")?;
+    let (headers, body) = plain.split_once("\r\n\r\n")?;
+    let is_quoted = headers.contains("quoted-printable");
     Some(Letter {
         to: header("To:")?.trim_matches(|c| c == '<' || c == '>').to_owned(),
         subject: header("Subject:")?,
-        text: unquote(body),
+        text: if is_quoted { unquote(body) } else { body.to_owned() },
     })
 }
 

@@ -3,10 +3,13 @@
 //! [`SETTINGS`] names every single setting with its meaning. From it come the variables' names, the
 //! table in `deploy/README.md` and the messages about unknown ones.
 
+mod mail;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+pub use mail::{MailConfig, SmtpTls};
 use serde::{Deserialize, Serialize};
 use usher_domain::secret::Secret;
 
@@ -71,8 +74,28 @@ pub const SETTINGS: &[Setting] = &[
         "how much longer memory answers when the database is away",
     ),
     setting("roles.directory", Kind::Text, "role models (`*.toml`) that replace or add to the shipped ones"),
-    setting("oauth.issuers", Kind::List, "the OAuth issuers that people log in at; the first is the default"),
-    setting("mail.directory", Kind::Text, "a directory that mails are written to as `.eml` files"),
+    setting(
+        "oauth.issuers",
+        Kind::List,
+        "the OAuth issuers that people log in at; one alone need not be named in requests",
+    ),
+    setting(
+        "mail.directory",
+        Kind::Text,
+        "a directory that mails are written to as `.eml` files, for trials",
+    ),
+    setting("mail.smtp_host", Kind::Text, "the mail server that mails are handed to"),
+    setting(
+        "mail.smtp_port",
+        Kind::Number,
+        "its port; without it 587 (`starttls`), 465 (`tls`) or 25 (`none`)",
+    ),
+    setting("mail.smtp_tls", Kind::Text, "`starttls`, `tls` or, on loopback only, `none`"),
+    setting("mail.smtp_username", Kind::Text, "the login at the mail server"),
+    setting("mail.smtp_password", Kind::Text, "the password of that login"),
+    setting("mail.smtp_ca_file", Kind::Text, "the only authorities (PEM) that may vouch for the mail server"),
+    setting("mail.smtp_timeout_seconds", Kind::Number, "how long handing over one mail may take"),
+    setting("mail.templates", Kind::Text, "a directory of texts that replace or add to the shipped ones"),
     setting("mail.from", Kind::Text, "the sender of mails"),
     setting("mail.invitation_url", Kind::Text, "the page that accepts an invitation; holds `{token}`"),
     setting("mail.password_url", Kind::Text, "the page that sets a password; holds `{token}`"),
@@ -241,30 +264,6 @@ pub struct OauthConfig {
     pub issuers: Vec<String>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct MailConfig {
-    pub directory: Option<PathBuf>,
-    pub from: String,
-    pub invitation_url: String,
-    pub password_url: String,
-    pub email_url: String,
-    pub account_hourly_max: u32,
-}
-
-impl Default for MailConfig {
-    fn default() -> Self {
-        Self {
-            directory: None,
-            from: "Usher <usher@localhost>".into(),
-            invitation_url: "http://localhost:8080/invitations/{token}".into(),
-            password_url: "http://localhost:8080/passwords/{token}".into(),
-            email_url: "http://localhost:8080/emails/{token}".into(),
-            account_hourly_max: 100,
-        }
-    }
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
@@ -348,22 +347,7 @@ impl Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         let mut problems = Vec::new();
-        let links = [
-            ("mail.invitation_url", &self.mail.invitation_url),
-            ("mail.password_url", &self.mail.password_url),
-            ("mail.email_url", &self.mail.email_url),
-        ];
-        for (path, url) in links {
-            if !url.contains("{token}") {
-                problems.push(format!(
-                    "`{path}` does not hold `{{token}}`; say where the token goes in the link"
-                ));
-            }
-            let local = url.starts_with("http://localhost") || url.starts_with("http://127.0.0.1");
-            if !url.starts_with("https://") && !local {
-                problems.push(format!("`{path}` must start with `https://`: the link carries a secret"));
-            }
-        }
+        self.mail.check(&mut problems);
         if self.database.connections_max == 0 {
             problems.push("`database.connections_max` is 0; the server needs at least 1".into());
         }
@@ -477,6 +461,7 @@ mod tests {
                 ("limits.idle_seconds", _) => "90",
                 (path, _) if path.starts_with("limits.") && path.ends_with("_bytes") => "100000",
                 ("log.format", _) => "json",
+                ("mail.smtp_tls", _) => "tls",
                 (path, _) if path.ends_with("_url") => "https://x.test/{token}",
                 (_, Kind::Text | Kind::List) => "x",
                 (_, Kind::Number) => "7",

@@ -289,7 +289,9 @@ async fn start_probes(
 fn start_mails(config: &Config, app: &App, stop: &CancellationToken) -> Result<JoinHandle<()>, StartError> {
     let mailer = Mailer::new(&config.mail).map_err(StartError)?;
     if !mailer.is_configured() {
-        tracing::warn!("no mail is configured: invitations by mail wait; set `mail.directory`");
+        tracing::warn!(
+            "no mail is configured: mails wait; set `mail.smtp_host`, or `mail.directory` for a trial"
+        );
     }
     let links = Links {
         invitation: config.mail.invitation_url.clone(),

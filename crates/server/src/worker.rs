@@ -1,4 +1,6 @@
 //! What runs beside the calls.
 
 pub mod changes;
+pub mod housekeeping;
+mod letter;
 pub mod outbox;

@@ -126,20 +126,23 @@ impl Tx {
         rows.into_iter().map(from_row).collect()
     }
 
-    /// Whether a mail is still this worker's to send.
+    /// Holds a claimed mail until then, if it is still this worker's to send; whether it is.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn outbox_is_claimed(&self, id: &str, claim: &str) -> Result<bool, Error> {
-        let n = outbox::Entity::find_by_id(id)
+    pub async fn outbox_hold(&self, id: &str, claim: &str, until: Time) -> Result<bool, Error> {
+        let done = outbox::Entity::update_many()
+            .col_expr(outbox::Column::ClaimedUntil, Expr::val(until.micros()))
+            .filter(outbox::Column::Id.eq(id))
             .filter(outbox::Column::Claim.eq(claim))
             .filter(outbox::Column::State.eq("queued"))
-            .count(&self.inner)
+            .exec(&self.inner)
             .await?;
-        Ok(n == 1)
+        Ok(done.rows_affected == 1)
     }
 
-    /// Records how an attempt ended, if the claim is still this worker's; whether it was.
+    /// Records how an attempt ended, if the mail is still this worker's; whether it was. One that was
+    /// taken back meanwhile stays so: a failed attempt would bring it to life again.
     ///
     /// # Errors
     /// Those of the database.
@@ -170,6 +173,7 @@ impl Tx {
             .set(row)
             .filter(outbox::Column::Id.eq(id))
             .filter(outbox::Column::Claim.eq(claim))
+            .filter(outbox::Column::State.eq("queued"))
             .exec(&self.inner)
             .await?;
         Ok(done.rows_affected == 1)

@@ -42,7 +42,7 @@ pub struct ConnectOptions {
 
 impl ConnectOptions {
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), connections_max: 10, acquire_timeout: Duration::from_secs(2) }
+        Self { url: url.into(), connections_max: 10, acquire_timeout: Duration::from_secs(4) }
     }
 }
 

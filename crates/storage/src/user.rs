@@ -260,6 +260,18 @@ impl Tx {
             .await?;
         Ok(())
     }
+
+    /// Forgets tokens that expired before then, and how many they were.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn user_token_delete_before(&self, before: Time) -> Result<u64, Error> {
+        let done = user_token::Entity::delete_many()
+            .filter(user_token::Column::ExpireTime.lte(before.micros()))
+            .exec(&self.inner)
+            .await?;
+        Ok(done.rows_affected)
+    }
 }
 
 fn changing(user: &User) -> user::ActiveModel {

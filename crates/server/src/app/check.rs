@@ -198,6 +198,10 @@ pub async fn check_permissions(
     let freshness = ask.consistency.freshness(app, &ask.account_id)?;
     let mut subjects: Vec<Option<&UserId>> =
         ask.items.iter().flatten().map(|(about, _)| about.user()).collect();
+    if subjects.is_empty() {
+        // Nothing to decide; the revision is that of the account all the same.
+        subjects.push(None);
+    }
     subjects.sort_unstable();
     subjects.dedup();
     let mut standings = Vec::with_capacity(subjects.len());

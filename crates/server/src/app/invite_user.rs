@@ -141,7 +141,8 @@ async fn find(
 pub fn resolve_issuer(app: &App, identity: &ExternalUsername, at: &str) -> Result<ExternalUsername, Error> {
     let issuers = &app.choices.oauth_issuers;
     let issuer = if identity.issuer.is_empty() {
-        issuers.first()
+        // Which one is meant is clear only if there is one.
+        issuers.first().filter(|_| issuers.len() == 1)
     } else {
         issuers.iter().find(|i| **i == identity.issuer)
     };

@@ -6,61 +6,33 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use futures::stream;
+use futures::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
-use usher_domain::email::EmailAddress;
-use usher_domain::id::{InvitationId, UserId};
+use usher_domain::id::InvitationId;
 use usher_domain::invitation::{DeliveryState, DeliveryStatus};
-use usher_domain::secret::token_hash;
 use usher_domain::time::Time;
-use usher_storage::{Mail, MailKind, MailResult, TokenPurpose, Tx};
+use usher_storage::{Mail, MailKind, MailResult, Tx};
 
+use super::housekeeping;
+use super::letter::{Desk, Ready};
 use crate::app::App;
-use crate::app::invite_user::link;
 use crate::error::Error;
-use crate::mail::{Letter, Mailer, SendError};
+use crate::mail::{Mailer, Outgoing, SendError};
 use crate::random;
 
-/// How many mails one worker has in hand.
-const BATCH: u32 = 16;
-const AT_ONCE: usize = 4;
-/// Longer than any attempt: after this a mail whose worker died is another's.
-const CLAIM_HOLD: Duration = Duration::from_secs(120);
-const SEND_TIMEOUT: Duration = Duration::from_secs(60);
+/// How many mails one worker has in hand. Only so many are claimed, so that none waits for its turn
+/// while its claim ends.
+const AT_ONCE: usize = 8;
+/// Beyond what an attempt may take: after this a mail whose worker died is another's.
+const HOLD_MARGIN: Duration = Duration::from_secs(60);
 /// How often the outbox is looked at when nobody wakes the worker: retries, and other replicas' mails.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long mails in hand may take when the server stops; one that is cut is sent again.
+const STOP_MAX: Duration = Duration::from_secs(10);
 const BACK_OFF_FIRST: Duration = Duration::from_secs(5);
 const BACK_OFF_MAX: Duration = Duration::from_secs(3600);
 /// With the back-off above, about nine hours.
 const ATTEMPTS_MAX: u32 = 18;
-/// How long the link in the mail to a founder works.
-const FOUNDER_LINK_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How long links to a new password or address work.
-pub const LINK_LIFETIME: Duration = Duration::from_secs(3600);
-
-/// Runs until it is told to stop; mails in hand are finished.
-pub async fn run(app: App, mailer: Mailer, links: Links, stop: CancellationToken) {
-    let worker = Worker { app, mailer, links };
-    while !stop.is_cancelled() {
-        match worker.round().await {
-            Ok(0) => {
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = worker.app.mail_waits.notified() => {}
-                    () = tokio::time::sleep(LOOK_EVERY) => {}
-                }
-            }
-            Ok(_) => {}
-            Err(error) => {
-                tracing::warn!(%error, "the outbox cannot be read");
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = tokio::time::sleep(LOOK_EVERY) => {}
-                }
-            }
-        }
-    }
-}
 
 /// Where links lead; each holds `{token}`.
 #[derive(Debug, Clone)]
@@ -70,6 +42,18 @@ pub struct Links {
     pub email: String,
 }
 
+/// Sends mails, and forgets old ones, until it is told to stop; mails in hand are finished.
+pub async fn run(app: App, mailer: Mailer, links: Links, stop: CancellationToken) {
+    let worker = Worker { app: app.clone(), mailer, links };
+    tokio::join!(worker.run(&stop), housekeeping::run(app, stop.clone()));
+}
+
+/// A mail that is this worker's to send, by this claim.
+struct Claimed {
+    mail: Mail,
+    claim: String,
+}
+
 struct Worker {
     app: App,
     mailer: Mailer,
@@ -77,106 +61,83 @@ struct Worker {
 }
 
 impl Worker {
-    /// Claims what is due and sends it; how many mails that were.
-    async fn round(&self) -> Result<usize, Error> {
+    async fn run(&self, stop: &CancellationToken) {
         if !self.mailer.is_configured() {
-            return Ok(0);
+            return;
         }
-        let claim = random::id("claim");
-        let now = self.app.clock.now();
-        let mails = self
-            .app
-            .store
-            .write(async |tx: &Tx| Ok::<_, Error>(tx.outbox_claim(&claim, now, CLAIM_HOLD, BATCH).await?));
-        let mails = mails.await?;
-        let count = mails.len();
-        let claim = claim.as_str();
-        stream::iter(mails)
-            .for_each_concurrent(AT_ONCE, async |mail| {
-                if let Err(error) = self.deliver(&mail, claim).await {
-                    tracing::warn!(mail = mail.id, %error, "a mail is left for later");
-                }
-            })
-            .await;
-        Ok(count)
+        let mut in_hand = FuturesUnordered::new();
+        while !stop.is_cancelled() {
+            let free = AT_ONCE - in_hand.len();
+            let claimed = self.claim(free).await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "the outbox cannot be read");
+                Vec::new()
+            });
+            let is_waiting = claimed.len() < free;
+            in_hand.extend(claimed.into_iter().map(|mail| self.deliver(mail)));
+            tokio::select! {
+                () = stop.cancelled() => {}
+                Some(()) = in_hand.next() => {}
+                () = self.app.mail_waits.notified(), if is_waiting => {}
+                () = tokio::time::sleep(LOOK_EVERY), if is_waiting => {}
+            }
+        }
+        let finishing = async { while in_hand.next().await.is_some() {} };
+        if tokio::time::timeout(STOP_MAX, finishing).await.is_err() {
+            tracing::warn!("a mail was cut by the stop and will be sent again");
+        }
+        self.mailer.close().await;
     }
 
-    async fn deliver(&self, mail: &Mail, claim: &str) -> Result<(), Error> {
+    fn hold_until(&self, now: Time) -> Time {
+        now + self.mailer.attempt_max() + HOLD_MARGIN
+    }
+
+    async fn claim(&self, limit: usize) -> Result<Vec<Claimed>, Error> {
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        // A new one each time: should a claim end while this worker still sends, it is not mistaken
+        // for the next.
+        let claim = random::id("claim");
+        let now = self.app.clock.now();
+        let hold = self.hold_until(now).since(now);
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        let claiming = self
+            .app
+            .store
+            .write(async |tx: &Tx| Ok::<_, Error>(tx.outbox_claim(&claim, now, hold, limit).await?));
+        let mails = claiming.await?;
+        Ok(mails.into_iter().map(|mail| Claimed { mail, claim: claim.clone() }).collect())
+    }
+
+    async fn deliver(&self, Claimed { mail, claim }: Claimed) {
+        if let Err(error) = self.try_deliver(&mail, &claim).await {
+            tracing::warn!(mail = mail.id, %error, "a mail is left for later");
+        }
+    }
+
+    async fn try_deliver(&self, mail: &Mail, claim: &str) -> Result<(), Error> {
         let prepared = self.app.store.write(async |tx: &Tx| self.prepare(tx, mail, claim).await).await?;
-        let result = match (prepared, EmailAddress::parse(&mail.email)) {
-            (Some(letter), Ok(to)) => {
-                let sending = self.mailer.send(&mail.id, &to, &letter);
-                let timed_out = || SendError {
-                    permanent: false,
-                    message: "the mail server did not answer in time".into(),
-                };
-                let sent =
-                    tokio::time::timeout(SEND_TIMEOUT, sending).await.unwrap_or_else(|_| Err(timed_out()));
+        let result = match prepared {
+            Some(Ready { to, letter }) => {
+                let outgoing = Outgoing { id: &mail.id, to: &to, language: &mail.language, letter: &letter };
+                let sent = self.mailer.send(outgoing).await;
                 self.result(mail, sent)?
             }
-            _ => MailResult::Dropped,
+            None => MailResult::Dropped,
         };
         self.app.store.write(async |tx: &Tx| self.finish(tx, mail, claim, &result).await).await
     }
 
     /// Draws the token and stores its hash, or says that there is nothing to send any more.
-    async fn prepare(&self, tx: &Tx, mail: &Mail, claim: &str) -> Result<Option<Letter>, Error> {
-        let now = self.app.clock.now();
-        // Under the account's lock, so that a resend that ends older links cannot miss this one.
-        let account = match &mail.account_id {
-            Some(id) => tx.account_lock(id).await?,
-            None => None,
-        };
-        if !tx.outbox_is_claimed(&mail.id, claim).await? {
+    async fn prepare(&self, tx: &Tx, mail: &Mail, claim: &str) -> Result<Option<Ready>, Error> {
+        let desk = Desk { app: &self.app, links: &self.links, tx, now: self.app.clock.now() };
+        let locked = desk.lock(mail).await?;
+        // Only now: until it had the lock, somebody may have taken the mail back.
+        if !tx.outbox_hold(&mail.id, claim, self.hold_until(self.app.clock.now())).await? {
             return Ok(None);
         }
-        let account_name = account.as_ref().map(|account| account.name.clone()).unwrap_or_default();
-        let token = random::token()?;
-        let hash = token_hash(token.expose());
-        match mail.kind {
-            MailKind::Invitation => {
-                let (Some(account), Ok(id)) = (account, InvitationId::parse(&mail.subject_id)) else {
-                    return Ok(None);
-                };
-                let invitation = tx.invitation_fetch(&account.id, &id).await?;
-                let Some(invitation) = invitation.filter(|invitation| invitation.is_open(now)) else {
-                    return Ok(None);
-                };
-                tx.invitation_token_insert(&id, &hash, now).await?;
-                let sponsor = match &invitation.invited_by {
-                    Some(sponsor) => tx.member_fetch(&account.id, sponsor).await?,
-                    None => None,
-                };
-                let model = self.app.roles.get(&account.model).map(|(_, model)| model);
-                let role = model.and_then(|model| model.role_at(model.role(&invitation.role)?));
-                Ok(Some(Letter::Invitation {
-                    account_name,
-                    role_title: role.map_or(invitation.role, |role| role.title.to_string()),
-                    invited_by_name: sponsor.map(|member| member.display_name).unwrap_or_default(),
-                    link: link(&self.links.invitation, &token),
-                    expire_time: invitation.expire_time,
-                }))
-            }
-            MailKind::Founder | MailKind::PasswordReset | MailKind::EmailChange => {
-                let Ok(user) = UserId::parse(&mail.subject_id) else { return Ok(None) };
-                let (purpose, lifetime, url) = match mail.kind {
-                    MailKind::Founder => {
-                        (TokenPurpose::SetPassword, FOUNDER_LINK_LIFETIME, &self.links.password)
-                    }
-                    MailKind::EmailChange => (TokenPurpose::ChangeEmail, LINK_LIFETIME, &self.links.email),
-                    _ => (TokenPurpose::SetPassword, LINK_LIFETIME, &self.links.password),
-                };
-                let expire_time = now + lifetime;
-                tx.user_token_insert(&hash, &user, purpose, &mail.email, (now, expire_time)).await?;
-                let link = link(url, &token);
-                Ok(Some(match mail.kind {
-                    MailKind::Founder => Letter::Founder { account_name, link, expire_time },
-                    MailKind::EmailChange => Letter::EmailChange { link, expire_time },
-                    _ => Letter::PasswordReset { link, expire_time },
-                }))
-            }
-            MailKind::OwnershipTransfer => Ok(None),
-        }
+        desk.write(mail, locked).await
     }
 
     fn result(&self, mail: &Mail, sent: Result<(), SendError>) -> Result<MailResult, Error> {
@@ -202,6 +163,10 @@ impl Worker {
 
     async fn finish(&self, tx: &Tx, mail: &Mail, claim: &str, result: &MailResult) -> Result<(), Error> {
         let now = self.app.clock.now();
+        // In the order in which a change locks them: the account, its invitations, their mails.
+        if let Some(account) = &mail.account_id {
+            tx.account_lock(account).await?;
+        }
         let is_ours = tx.outbox_finish(&mail.id, claim, result, now).await?;
         let (Some(account), Ok(id)) = (&mail.account_id, InvitationId::parse(&mail.subject_id)) else {
             return Ok(());
