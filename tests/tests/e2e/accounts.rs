@@ -8,7 +8,7 @@ use usher_tests::{
     Actor, DATAIMPORTER, Engine, INTEGRATE_IO, Platform, Usher, acting, both_engines, refused,
 };
 
-use crate::licenses::{figures, shown};
+use crate::changes::{figures, shown};
 
 both_engines!(
     a_founder_by_identity_can_act_at_once,

@@ -6,7 +6,7 @@ use usher_tests::pb::account_service_client::AccountServiceClient;
 use usher_tests::pb::audit_service_client::AuditServiceClient;
 use usher_tests::{By, Cast, Usher, acting, pb};
 
-use crate::licenses::{assign, manage, release, set_seats, update_subscription};
+use crate::changes::{assign, manage, release, set_seats, update_subscription};
 
 /// Guards the reading of ownership tickets, in a model with a role that changes by support alone.
 pub(crate) const TICKETS: &str = "ownership_transfer.view";

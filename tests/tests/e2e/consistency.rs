@@ -4,7 +4,7 @@ use tonic::Code;
 use usher_tests::pb::{self, DecisionReason as R, check_result, consistency::Requirement};
 use usher_tests::{Cast, DATAIMPORTER, Engine, INTEGRATE_IO, Platform, Usher, acting, both_engines, refused};
 
-use crate::licenses::{assign, manage, release};
+use crate::changes::{assign, manage, release};
 use crate::matrix::user;
 use crate::reasons::{answer, check};
 

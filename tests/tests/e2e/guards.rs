@@ -11,8 +11,8 @@ use usher_tests::{
 };
 
 use crate::calls::{CALLS, TICKETS, call};
+use crate::changes::{assign, manage, release};
 use crate::golden::{Golden, Mark};
-use crate::licenses::{assign, manage, release};
 
 both_engines!(
     every_guard_answers_every_role_as_the_matrix_says,
@@ -156,7 +156,7 @@ async fn after_a_lapse_only_what_pays_or_frees_is_left(engine: Engine) {
     for model in MODELS {
         let golden = Golden::of(model);
         let cast = usher.cast(model.id, model).await;
-        crate::licenses::lapse_at(&usher, &cast, 100, 200).await;
+        crate::changes::lapse_at(&usher, &cast, 100, 200).await;
         usher.set_seconds(200);
         for (rpc, action) in CALLS {
             let outcome = call(&usher, &cast, rpc, Actor(&cast.founder())).await;

@@ -11,7 +11,7 @@ use usher_tests::{
     Actor, DATAIMPORTER, Engine, INTEGRATE_IO, Platform, Usher, acting, both_engines, refused,
 };
 
-use crate::licenses::{figures, shown};
+use crate::changes::{figures, shown};
 
 both_engines!(
     an_invitation_reserves_a_seat_and_is_mailed_with_a_link,
@@ -286,7 +286,7 @@ async fn a_request_id_answers_its_first_answer_again(engine: Engine) {
     invite(&usher, elsewhere).await;
     let same_id = pb::ManageLicensesRequest {
         request_id: request.request_id.clone(),
-        ..crate::licenses::manage("acme", Platform, [crate::licenses::set_seats(33)])
+        ..crate::changes::manage("acme", Platform, [crate::changes::set_seats(33)])
     };
     usher.licenses().manage_licenses(same_id).await.unwrap();
     // A refusal is not remembered: what was missing may be there the next time.

@@ -5,11 +5,12 @@
 
 mod accounts;
 mod bad_input;
+mod bounds;
 mod calls;
+mod changes;
 mod cli;
 mod consistency;
 mod coverage;
-
 mod crash;
 mod golden;
 mod guards;

@@ -180,7 +180,7 @@ async fn members_are_filtered(engine: Engine) {
     let usher = Usher::start(engine).await;
     let cast = usher.cast("acme", INTEGRATE_IO).await;
     usher.suspend_member("acme", &cast.member("reader")).await;
-    let freed = crate::licenses::manage("acme", Platform, [crate::licenses::release(&cast.member("editor"))]);
+    let freed = crate::changes::manage("acme", Platform, [crate::changes::release(&cast.member("editor"))]);
     usher.licenses().manage_licenses(freed).await.unwrap();
     let find = async |request: pb::ListMembersRequest| {
         let found = all_members(&usher, request).await;

@@ -6,7 +6,7 @@ use usher_tests::harness::START;
 use usher_tests::pb::{self, DecisionReason as R};
 use usher_tests::{Actor, DATAIMPORTER, Engine, INTEGRATE_IO, Platform, Usher, both_engines, refused};
 
-use crate::licenses::{at, lapse_at, manage, release, set};
+use crate::changes::{at, lapse_at, manage, release, set};
 use crate::matrix::{automation, user};
 
 both_engines!(
