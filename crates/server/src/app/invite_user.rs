@@ -133,7 +133,7 @@ async fn find(
     }
 }
 
-/// The identity with its issuer, which defaults to the first that is configured. `at` is its path in the
+/// The identity with its issuer, which need not be named when there is only one. `at` is its path in the
 /// request.
 ///
 /// # Errors
