@@ -116,8 +116,8 @@ impl Tx {
         let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
         if !ids.is_empty() {
             outbox::Entity::update_many()
-                .col_expr(outbox::Column::Claim, Expr::val(claim).into())
-                .col_expr(outbox::Column::ClaimedUntil, Expr::val((now + hold).micros()).into())
+                .col_expr(outbox::Column::Claim, Expr::val(claim))
+                .col_expr(outbox::Column::ClaimedUntil, Expr::val((now + hold).micros()))
                 .col_expr(outbox::Column::Attempts, Expr::col(outbox::Column::Attempts).add(1))
                 .filter(outbox::Column::Id.is_in(ids))
                 .exec(&self.inner)
@@ -132,7 +132,7 @@ impl Tx {
     /// Those of the database.
     pub async fn outbox_hold(&self, id: &str, claim: &str, until: Time) -> Result<bool, Error> {
         let done = outbox::Entity::update_many()
-            .col_expr(outbox::Column::ClaimedUntil, Expr::val(until.micros()).into())
+            .col_expr(outbox::Column::ClaimedUntil, Expr::val(until.micros()))
             .filter(outbox::Column::Id.eq(id))
             .filter(outbox::Column::Claim.eq(claim))
             .filter(outbox::Column::State.eq("queued"))
@@ -185,8 +185,8 @@ impl Tx {
     /// Those of the database.
     pub async fn outbox_drop(&self, kind: MailKind, subject_id: &str, now: Time) -> Result<(), Error> {
         outbox::Entity::update_many()
-            .col_expr(outbox::Column::State, Expr::val("dropped").into())
-            .col_expr(outbox::Column::DoneTime, Expr::val(now.micros()).into())
+            .col_expr(outbox::Column::State, Expr::val("dropped"))
+            .col_expr(outbox::Column::DoneTime, Expr::val(now.micros()))
             .filter(outbox::Column::SubjectId.eq(subject_id))
             .filter(outbox::Column::Kind.eq(word(kind)))
             .filter(outbox::Column::State.eq("queued"))
