@@ -105,7 +105,6 @@ async fn delivery(usher: &Usher, id: &str) -> pb::DeliveryStatus {
         account_id: "acme".into(),
         acting: acting(Platform),
         invitation_id: id.into(),
-        ..Default::default()
     };
     let answer = usher.members().get_invitation(request).await.unwrap().into_inner();
     answer.invitation.unwrap().delivery.unwrap()

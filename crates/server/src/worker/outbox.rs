@@ -178,11 +178,10 @@ impl Worker {
         let (Some(account), Ok(id)) = (&mail.account_id, InvitationId::parse(&mail.subject_id)) else {
             return Ok(());
         };
-        if is_ours && mail.kind == MailKind::Invitation {
-            if let Some(status) = delivery_status(result, now) {
-                let sent = *result == MailResult::Sent;
-                tx.invitation_update_delivery(account, &id, &status, sent).await?;
-            }
+        let is_invitation = is_ours && mail.kind == MailKind::Invitation;
+        if let Some(status) = delivery_status(result, now).filter(|_| is_invitation) {
+            let sent = *result == MailResult::Sent;
+            tx.invitation_update_delivery(account, &id, &status, sent).await?;
         }
         Ok(())
     }
