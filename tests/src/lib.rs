@@ -11,6 +11,7 @@ pub mod lookup;
 pub mod mailbox;
 pub mod process;
 pub mod refused;
+pub mod smtp;
 
 pub use acting::By::{self, Actor, Nobody, Platform};
 pub use acting::acting;
@@ -19,4 +20,5 @@ pub use engine::Engine;
 pub use harness::Usher;
 pub use process::Process;
 pub use refused::{Refused, refused};
+pub use smtp::{Certificates, SmtpServer};
 pub use usher_contract::v1 as pb;

@@ -130,8 +130,7 @@ mod tests {
     use super::*;
 
     fn problems(change: impl FnOnce(&mut MailConfig)) -> String {
-        let mut config = MailConfig::default();
-        config.smtp_host = Some("mail.example.com".into());
+        let mut config = MailConfig { smtp_host: Some("mail.example.com".into()), ..MailConfig::default() };
         change(&mut config);
         let mut problems = Vec::new();
         config.check(&mut problems);
@@ -160,8 +159,8 @@ mod tests {
 
     #[test]
     fn the_password_is_neither_printed_nor_written() {
-        let mut config = MailConfig::default();
-        config.smtp_password = Some(Secret::new("canary".into()));
+        let config =
+            MailConfig { smtp_password: Some(Secret::new("canary".into())), ..MailConfig::default() };
         assert!(!format!("{config:?}").contains("canary"));
         assert!(!toml::to_string(&config).unwrap().contains("canary"));
     }

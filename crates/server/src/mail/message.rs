@@ -57,8 +57,7 @@ fn body(text: String) -> Body {
         text.push_str("\r\n");
         return Body::dangerous_pre_encoded(text.into_bytes(), ContentTransferEncoding::SevenBit);
     }
-    Body::new_with_encoding(text, ContentTransferEncoding::QuotedPrintable)
-        .unwrap_or_else(|bytes| Body::new(bytes))
+    Body::new_with_encoding(text, ContentTransferEncoding::QuotedPrintable).unwrap_or_else(Body::new)
 }
 
 #[cfg(test)]

@@ -3,10 +3,10 @@
 //! The token is drawn here, its hash is stored and committed, and only then the mail leaves; each
 //! attempt has its own. No transaction is open while a mail server is spoken to.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use usher_domain::id::InvitationId;
 use usher_domain::invitation::{DeliveryState, DeliveryStatus};
@@ -44,7 +44,7 @@ pub struct Links {
 
 /// Sends mails, and forgets old ones, until it is told to stop; mails in hand are finished.
 pub async fn run(app: App, mailer: Mailer, links: Links, stop: CancellationToken) {
-    let worker = Worker { app: app.clone(), mailer, links };
+    let worker = Arc::new(Worker { app: app.clone(), mailer, links });
     tokio::join!(worker.run(&stop), housekeeping::run(app, stop.clone()));
 }
 
@@ -61,11 +61,12 @@ struct Worker {
 }
 
 impl Worker {
-    async fn run(&self, stop: &CancellationToken) {
+    async fn run(self: &Arc<Self>, stop: &CancellationToken) {
         if !self.mailer.is_configured() {
             return;
         }
-        let mut in_hand = FuturesUnordered::new();
+        // Tasks of their own: one that stands in a transaction must go on while this one asks for another.
+        let mut in_hand = JoinSet::new();
         while !stop.is_cancelled() {
             let free = AT_ONCE - in_hand.len();
             let claimed = self.claim(free).await.unwrap_or_else(|error| {
@@ -73,15 +74,21 @@ impl Worker {
                 Vec::new()
             });
             let is_waiting = claimed.len() < free;
-            in_hand.extend(claimed.into_iter().map(|mail| self.deliver(mail)));
+            for mail in claimed {
+                in_hand.spawn(Arc::clone(self).deliver(mail));
+            }
             tokio::select! {
                 () = stop.cancelled() => {}
-                Some(()) = in_hand.next() => {}
+                Some(ended) = in_hand.join_next() => note(ended),
                 () = self.app.mail_waits.notified(), if is_waiting => {}
                 () = tokio::time::sleep(LOOK_EVERY), if is_waiting => {}
             }
         }
-        let finishing = async { while in_hand.next().await.is_some() {} };
+        let finishing = async {
+            while let Some(ended) = in_hand.join_next().await {
+                note(ended);
+            }
+        };
         if tokio::time::timeout(STOP_MAX, finishing).await.is_err() {
             tracing::warn!("a mail was cut by the stop and will be sent again");
         }
@@ -110,7 +117,7 @@ impl Worker {
         Ok(mails.into_iter().map(|mail| Claimed { mail, claim: claim.clone() }).collect())
     }
 
-    async fn deliver(&self, Claimed { mail, claim }: Claimed) {
+    async fn deliver(self: Arc<Self>, Claimed { mail, claim }: Claimed) {
         if let Err(error) = self.try_deliver(&mail, &claim).await {
             tracing::warn!(mail = mail.id, %error, "a mail is left for later");
         }
@@ -171,14 +178,19 @@ impl Worker {
         let (Some(account), Ok(id)) = (&mail.account_id, InvitationId::parse(&mail.subject_id)) else {
             return Ok(());
         };
-        if is_ours
-            && mail.kind == MailKind::Invitation
-            && let Some(status) = delivery_status(result, now)
-        {
+        let is_invitation = is_ours && mail.kind == MailKind::Invitation;
+        if let Some(status) = delivery_status(result, now).filter(|_| is_invitation) {
             let sent = *result == MailResult::Sent;
             tx.invitation_update_delivery(account, &id, &status, sent).await?;
         }
         Ok(())
+    }
+}
+
+/// A mail on which the worker itself failed is left until its claim ends, and the others go on.
+fn note(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "sending a mail broke off");
     }
 }
 
