@@ -21,7 +21,8 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use tonic::service::Routes;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
+use tracing::Instrument;
 use usher_contract::v1 as pb;
 use usher_domain::caller::Caller;
 use usher_domain::id::AccountId;
@@ -30,10 +31,10 @@ use crate::app::App;
 use crate::authenticate::Authenticator;
 use crate::error::Error;
 use crate::guard::{self, Guard};
-use crate::token;
 use crate::transport::guarded::Connection;
 use crate::transport::limits::Limits;
 use crate::transport::outcome::Method;
+use crate::{telemetry, token};
 use parse::{Parse, Parser};
 
 /// All services of the contract, on one app.
@@ -141,6 +142,24 @@ impl Api {
         Outcome: Send + 'static,
         Fut: Future<Output = Result<Outcome, Error>> + Send + 'static,
     {
+        let span = telemetry::call_span(guard.method, request.metadata());
+        let answer = self.call(guard, request, use_case).instrument(span.clone()).await;
+        telemetry::call_ended(&span, answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
+        answer
+    }
+
+    async fn call<Q, Outcome, R, Fut>(
+        &self,
+        guard: &'static Guard,
+        request: Request<Q>,
+        use_case: impl FnOnce(App, Caller, Q::Command) -> Fut,
+    ) -> Result<Response<R>, Status>
+    where
+        Q: Parse,
+        R: Answer<Outcome>,
+        Outcome: Send + 'static,
+        Fut: Future<Output = Result<Outcome, Error>> + Send + 'static,
+    {
         let caller = self.caller(&request).await?;
         let account = request.get_ref().account().to_owned();
         let outcome = async {
@@ -148,7 +167,8 @@ impl Api {
             let mut parser = Parser::of(&message);
             let command = message.parse(&mut parser);
             let command = parser.finish(command)?;
-            let done = self.work.spawn(use_case(self.app.clone(), Caller::clone(&caller), command));
+            let work = use_case(self.app.clone(), Caller::clone(&caller), command);
+            let done = self.work.spawn(work.in_current_span());
             done.await.map_err(|e| Error::Internal(format!("a use case ended early: {e}")))?
         };
         match outcome.await {

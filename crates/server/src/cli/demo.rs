@@ -71,13 +71,15 @@ pub(super) async fn demo(demo: &Demo) -> Result<(), StartError> {
     config.log.filter = "warn,usher_server=info".into();
     let listener = listen(&config).await?;
     clear(&directory)?;
-    telemetry::log(&config.log)?;
+    let telemetry = telemetry::start(&config.log)?;
     let app = build_app(&config, Clock::system()).await?;
     fill(&app).await.map_err(|e| StartError(format!("the demo cannot be filled: {e}")))?;
     for line in welcome(demo.listen, &directory.join("mails")) {
         say(&line);
     }
-    lifecycle::serve(&config, app, listener, stop_signal()?).await
+    let served = lifecycle::serve(&config, app, listener, stop_signal()?).await;
+    telemetry.flush().await;
+    served
 }
 
 /// What `clear` removes is what a demo made, and nothing else.

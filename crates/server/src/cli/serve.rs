@@ -11,10 +11,12 @@ use crate::telemetry;
 
 pub(super) async fn serve(options: &Options) -> Result<(), StartError> {
     let config = options.load()?;
-    telemetry::log(&config.log)?;
+    let telemetry = telemetry::start(&config.log)?;
     let app = build_app(&config, Clock::system()).await?;
     let listener = listen(&config).await?;
-    lifecycle::serve(&config, app, listener, stop_signal()?).await
+    let served = lifecycle::serve(&config, app, listener, stop_signal()?).await;
+    telemetry.flush().await;
+    served
 }
 
 pub(super) async fn listen(config: &Config) -> Result<TcpListener, StartError> {
