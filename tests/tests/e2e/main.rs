@@ -3,6 +3,7 @@
 //! One binary, because each would link the whole server again.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by panicking")]
 
+mod accept;
 mod accounts;
 mod bad_input;
 mod calls;
@@ -13,6 +14,7 @@ mod coverage;
 mod crash;
 mod golden;
 mod guards;
+mod hijack;
 mod invite;
 mod licenses;
 mod matrix;
