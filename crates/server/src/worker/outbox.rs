@@ -8,9 +8,11 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream;
 use tokio_util::sync::CancellationToken;
+use usher_domain::account::Account;
 use usher_domain::email::EmailAddress;
-use usher_domain::id::{InvitationId, UserId};
+use usher_domain::id::{InvitationId, TransferId, UserId};
 use usher_domain::invitation::{DeliveryState, DeliveryStatus};
+use usher_domain::ownership::TransferState;
 use usher_domain::secret::token_hash;
 use usher_domain::time::Time;
 use usher_storage::{Mail, MailKind, MailResult, TokenPurpose, Tx};
@@ -167,6 +169,10 @@ impl Worker {
                     _ => (TokenPurpose::SetPassword, LINK_LIFETIME, &self.links.password),
                 };
                 let expire_time = now + lifetime;
+                // A new link ends older ones; a retry may have reached the person already.
+                if mail.kind == MailKind::PasswordReset && mail.attempts == 0 {
+                    tx.user_token_delete(&user, purpose).await?;
+                }
                 tx.user_token_insert(&hash, &user, purpose, &mail.email, (now, expire_time)).await?;
                 let link = link(url, &token);
                 Ok(Some(match mail.kind {
@@ -175,8 +181,36 @@ impl Worker {
                     _ => Letter::PasswordReset { link, expire_time },
                 }))
             }
-            MailKind::OwnershipTransfer => Ok(None),
+            MailKind::OwnershipTransfer => match account {
+                Some(account) => self.ticket_letter(tx, &account, &mail.subject_id, now).await,
+                None => Ok(None),
+            },
         }
+    }
+
+    /// Tells the present and the new holder of a role of the ticket that is to move it, while it is open.
+    async fn ticket_letter(
+        &self,
+        tx: &Tx,
+        account: &Account,
+        ticket: &str,
+        now: Time,
+    ) -> Result<Option<Letter>, Error> {
+        let Ok(id) = TransferId::parse(ticket) else { return Ok(None) };
+        let ticket = tx.ownership_transfer_fetch(&account.id, &id).await?;
+        let Some(ticket) = ticket.filter(|ticket| ticket.state(now) == TransferState::Open) else {
+            return Ok(None);
+        };
+        let new_owner = tx.member_fetch(&account.id, &ticket.new_owner_id).await?;
+        let name = new_owner.map(|member| member.display_name).filter(|name| !name.is_empty());
+        let model = self.app.roles.get(&account.model).map(|(_, model)| model);
+        let role = model.and_then(|model| model.role_at(model.role(&ticket.role)?));
+        Ok(Some(Letter::OwnershipTransfer {
+            account_name: account.name.clone(),
+            ticket_ref: ticket.ticket_ref,
+            role_title: role.map_or(ticket.role, |role| role.title.to_string()),
+            new_owner_name: name.unwrap_or_else(|| ticket.new_owner_id.to_string()),
+        }))
     }
 
     fn result(&self, mail: &Mail, sent: Result<(), SendError>) -> Result<MailResult, Error> {
@@ -202,6 +236,10 @@ impl Worker {
 
     async fn finish(&self, tx: &Tx, mail: &Mail, claim: &str, result: &MailResult) -> Result<(), Error> {
         let now = self.app.clock.now();
+        // The account first, as every change of an invitation locks it, or the two wait for each other.
+        if let Some(account) = &mail.account_id {
+            tx.account_lock(account).await?;
+        }
         let is_ours = tx.outbox_finish(&mail.id, claim, result, now).await?;
         let (Some(account), Ok(id)) = (&mail.account_id, InvitationId::parse(&mail.subject_id)) else {
             return Ok(());
