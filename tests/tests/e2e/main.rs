@@ -18,8 +18,12 @@ mod hijack;
 mod invite;
 mod licenses;
 mod matrix;
+mod members_life;
+mod ownership_life;
 mod paging;
+mod races;
 mod reasons;
+mod sign_in;
 
 use std::path::Path;
 
