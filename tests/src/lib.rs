@@ -9,6 +9,7 @@ pub mod engine;
 pub mod harness;
 pub mod lookup;
 pub mod mailbox;
+pub mod person;
 pub mod process;
 pub mod refused;
 pub mod smtp;

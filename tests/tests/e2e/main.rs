@@ -3,6 +3,7 @@
 //! One binary, because each would link the whole server again.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by panicking")]
 
+mod accept;
 mod accounts;
 mod bad_input;
 mod bounds;
@@ -14,11 +15,16 @@ mod coverage;
 mod crash;
 mod golden;
 mod guards;
+mod hijack;
 mod invite;
 mod licenses;
 mod matrix;
+mod members_life;
+mod ownership_life;
 mod paging;
+mod races;
 mod reasons;
+mod sign_in;
 
 use std::path::Path;
 

@@ -5,7 +5,7 @@ use usher_domain::account::Account;
 use usher_domain::caller::{Acting, Caller};
 use usher_domain::email::EmailAddress;
 use usher_domain::id::UserId;
-use usher_domain::invitation::{Invitation, InvitationState};
+use usher_domain::invitation::{Delivery, Invitation, InvitationState};
 use usher_domain::member::{Member, MemberState, may_gain_role};
 use usher_domain::password::{check_new, normalise};
 use usher_domain::refusal::Refusal;
@@ -279,8 +279,10 @@ async fn user(
     }
     let user = tx.user_lock(&id).await?.filter(|user| user.erase_time.is_none());
     let mut user = user.ok_or_else(|| Error::no_user(&id))?;
-    if user.email.is_none() || password.is_some() {
-        // They followed a link that was sent to the address.
+    // Only a link that was mailed proves the address. One that a caller got in its answer makes the address
+    // a login name, which a reset by mail takes from whoever set the password, but binds no other login to it.
+    let was_mailed = invitation.delivery == Delivery::Email;
+    if password.is_some() || (user.email.is_none() && was_mailed) {
         prove_address(tx, caller, &mut user, (email, password), is_new, now).await?;
     }
     Ok(user)

@@ -129,6 +129,10 @@ impl Parse for pb::UpdateInvitationRequest {
             Some(name) => parser.line("display_name", name, NAME_LENGTH_MAX).map(Some),
             None => Some(None),
         };
+        if self.role.is_none() && self.display_name.is_none() {
+            return parser
+                .fail("role", "must be present if `display_name` is not: there is nothing to change");
+        }
         Some(UpdateInvitation {
             change: change?,
             invitation_id: invitation_id?,

@@ -249,6 +249,10 @@ impl Parse for pb::UpdateMemberRequest {
             Some(email) => parser.email("email", email).map(Some),
             None => Some(None),
         };
+        if self.display_name.is_none() && self.email.is_none() {
+            return parser
+                .fail("display_name", "must be present if `email` is not: there is nothing to change");
+        }
         Some(UpdateMember { change: change?, user_id: user_id?, display_name: display_name?, email: email? })
     }
 }
