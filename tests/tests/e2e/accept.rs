@@ -7,7 +7,7 @@ use usher_tests::person::{OTHER_PASSWORD, PASSWORD, accepting, identity, new_pas
 use usher_tests::{Actor, DATAIMPORTER, Engine, INTEGRATE_IO, Platform, Usher, both_engines, pb, refused};
 
 use crate::invite::invite;
-use crate::licenses::{figures, lapse_at};
+use crate::changes::{figures, lapse_at};
 
 both_engines!(
     a_new_person_sets_a_password_and_signs_in_with_it,

@@ -9,7 +9,7 @@ use usher_tests::{
 };
 
 use crate::invite::invite;
-use crate::licenses::{figures, manage, set_seats};
+use crate::changes::{figures, manage, set_seats};
 
 both_engines!(
     a_role_changes_within_the_ceiling_and_never_ones_own,

@@ -9,7 +9,7 @@ use usher_tests::{
 };
 
 use crate::invite::invite;
-use crate::licenses::{manage, release};
+use crate::changes::{manage, release};
 
 both_engines!(
     two_operators_hand_the_ownership_over,

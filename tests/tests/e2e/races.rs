@@ -11,7 +11,7 @@ use usher_tests::{
     Actor, DATAIMPORTER, Engine, INTEGRATE_IO, Platform, Refused, acting, both_engines, pb, refused,
 };
 
-use crate::licenses::{figures, manage, set_seats};
+use crate::changes::{figures, manage, set_seats};
 use crate::ownership_life::{approving, cancelling, open};
 
 both_engines!(
