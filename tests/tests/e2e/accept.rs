@@ -3,11 +3,13 @@
 use tonic::Code;
 use usher_tests::cast::joining;
 use usher_tests::harness::{ISSUER, START};
-use usher_tests::person::{OTHER_PASSWORD, PASSWORD, accepting, identity, new_password, password, signed_in};
+use usher_tests::person::{
+    OTHER_PASSWORD, PASSWORD, accepting, identity, linking, new_password, password, signed_in,
+};
 use usher_tests::{Actor, DATAIMPORTER, Engine, INTEGRATE_IO, Platform, Usher, both_engines, pb, refused};
 
-use crate::invite::invite;
 use crate::changes::{figures, lapse_at};
+use crate::invite::invite;
 
 both_engines!(
     a_new_person_sets_a_password_and_signs_in_with_it,
@@ -221,10 +223,16 @@ async fn an_identity_accepts_for_a_new_person_and_for_a_known_one(engine: Engine
     let usher = Usher::start(engine).await;
     usher.cast("acme", INTEGRATE_IO).await;
     usher.cast("globex", DATAIMPORTER).await;
-    let (_, token) = usher.link("acme", Platform, "ivy@people.example", "editor").await;
+    // Mailed, because a link that only its caller saw would prove no address.
+    let mailed =
+        pb::InviteUserRequest { delivery: None, ..linking("acme", Platform, "ivy@people.example", "editor") };
+    usher.members().invite_user(mailed).await.unwrap();
+    let token = usher.mailbox.wait_for("ivy@people.example").await.token().to_owned();
     let foreign = identity("sub-ivy", "ivy");
     let accepted = usher.accept(&token, foreign.clone()).await.unwrap().into_inner();
-    let ivy = accepted.member.unwrap().user_id;
+    let ivy = accepted.member.unwrap();
+    assert!(ivy.email_verified);
+    let ivy = ivy.user_id;
     let resolved = usher.resolve("sub-ivy", "ivy").await.unwrap().into_inner();
     assert_eq!((resolved.user_id.as_str(), resolved.bound_now), (&*ivy, false));
     assert!(usher.accept(&token, foreign.clone()).await.unwrap().into_inner().already_accepted);

@@ -8,8 +8,8 @@ use usher_tests::{
     Actor, By, DATAIMPORTER, Engine, INTEGRATE_IO, Platform, Usher, acting, both_engines, pb, refused,
 };
 
-use crate::invite::invite;
 use crate::changes::{figures, manage, set_seats};
+use crate::invite::invite;
 
 both_engines!(
     a_role_changes_within_the_ceiling_and_never_ones_own,

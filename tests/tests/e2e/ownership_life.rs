@@ -8,8 +8,8 @@ use usher_tests::{
     Actor, By, DATAIMPORTER, Engine, INTEGRATE_IO, Nobody, Platform, Usher, acting, both_engines, pb, refused,
 };
 
-use crate::invite::invite;
 use crate::changes::{manage, release};
+use crate::invite::invite;
 
 both_engines!(
     two_operators_hand_the_ownership_over,
