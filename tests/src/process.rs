@@ -187,6 +187,11 @@ impl Process {
         }
     }
 
+    /// What it said since it serves, so far and not yet asked for.
+    pub fn said(&self) -> Vec<String> {
+        self.lines.try_iter().collect()
+    }
+
     /// SIGKILL: no time for anything. Returns when the process is gone.
     pub fn kill(mut self) {
         self.end();

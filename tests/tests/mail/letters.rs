@@ -3,17 +3,21 @@
 use std::process::Command;
 
 use serde_json::json;
+use tempfile::TempDir;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Endpoint;
 use usher_server::worker::housekeeping;
-use usher_tests::cast::inviting;
+use usher_tests::cast::{fill, inviting};
+use usher_tests::harness::channel;
 use usher_tests::pb::DeliveryState::Sent;
 use usher_tests::pb::account_service_client::AccountServiceClient;
 use usher_tests::pb::member_service_client::MemberServiceClient;
 use usher_tests::pb::sign_in_service_client::SignInServiceClient;
-use usher_tests::{Engine, INTEGRATE_IO, Platform, SmtpServer, Usher, both_engines, pb};
+use usher_tests::{
+    Certificates, Engine, INTEGRATE_IO, Platform, Process, SmtpServer, Usher, both_engines, pb,
+};
 
-use super::{ORIGIN, Worker, delivered, invite, plain, start};
+use super::{ORIGIN, PASSWORD, Worker, delivered, invite, plain, start};
 
 both_engines!(
     names_are_text_and_the_language_is_the_invitations,
@@ -149,6 +153,42 @@ async fn a_token_is_nowhere_but_in_its_mail(engine: Engine) {
         assert!(contents.contains("mail_") && !dump(&usher, engine).contains("mail_"));
     }
     usher.stop().await;
+}
+
+/// With a login and TLS, at the most talkative level, over the real binary.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_log_tells_a_token_or_a_password() {
+    let directory = TempDir::new().unwrap();
+    let certificates = Certificates::make(directory.path(), "localhost");
+    let options = json!({ "certificate": certificates.server, "login": ["usher", PASSWORD] });
+    let Some(server) = SmtpServer::start(&options) else { return };
+    let database = format!("sqlite:{}", directory.path().join("usher.db").display());
+    let settings = [
+        "log.filter=trace".to_owned(),
+        "mail.smtp_host=localhost".to_owned(),
+        format!("mail.smtp_port={}", server.port),
+        "mail.smtp_username=usher".to_owned(),
+        format!("mail.smtp_password={PASSWORD}"),
+        format!("mail.smtp_ca_file={}", certificates.authority.display()),
+        "oauth.issuers=https://login.example".to_owned(),
+    ];
+    let mut arguments = vec!["serve", "--migrate", "--listen", "127.0.0.1:0", "--database-url", &database];
+    arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
+    let process = Process::start(&arguments);
+    let channel = channel(&process.url).await;
+    fill(&channel, "acme", INTEGRATE_IO, 20).await;
+    let mut members = MemberServiceClient::new(channel);
+    members.invite_user(inviting("acme", Platform, "ivy@people.example", "editor")).await.unwrap();
+    let token = server.next().await.letter.token().to_owned();
+    let request = pb::LookUpInvitationRequest { token: token.clone() };
+    members.look_up_invitation(request).await.unwrap();
+    let said = process.said().join("\n");
+    assert!(said.contains("TRACE") && said.contains("InviteUser"), "this is the log");
+    for (what, secret) in [("the token", token.as_str()), ("the password", PASSWORD)] {
+        let line = said.lines().find(|line| line.contains(secret));
+        assert!(line.is_none(), "{what} in {line:?}");
+    }
+    assert_eq!(process.terminate(), Some(0));
 }
 
 /// All that the database holds.
