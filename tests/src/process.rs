@@ -188,7 +188,7 @@ impl Process {
     }
 
     /// What it said since it serves, so far and not yet asked for.
-    pub fn said(&self) -> Vec<String> {
+    pub fn logged(&self) -> Vec<String> {
         self.lines.try_iter().collect()
     }
 

@@ -182,7 +182,7 @@ async fn no_log_tells_a_token_or_a_password() {
     let token = server.next().await.letter.token().to_owned();
     let request = pb::LookUpInvitationRequest { token: token.clone() };
     members.look_up_invitation(request).await.unwrap();
-    let said = process.said().join("\n");
+    let said = process.logged().join("\n");
     assert!(said.contains("TRACE") && said.contains("InviteUser"), "this is the log");
     for (what, secret) in [("the token", token.as_str()), ("the password", PASSWORD)] {
         let line = said.lines().find(|line| line.contains(secret));
