@@ -153,7 +153,7 @@ async fn the_page_shows_what_stands_behind_the_link(engine: Engine) {
     let admin = cast.member("admin");
     let request = pb::InviteUserRequest {
         display_name: "Ivy".to_owned(),
-        ..usher_tests::person::linking("acme", Actor(&admin), "Ivy@People.example", "editor")
+        ..linking("acme", Actor(&admin), "Ivy@People.example", "editor")
     };
     let answer = invite(&usher, request).await;
     let token = usher_tests::person::token_of(&answer.accept_link);
