@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sea_orm::sea_query::{Condition, Expr, Func};
+use sea_orm::sea_query::{Condition, Expr, Func, SimpleExpr};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter, QueryOrder,
     QuerySelect,
@@ -74,6 +74,9 @@ impl Tx {
             account_id: Set(member.account_id.to_string()),
             user_id: Set(member.user_id.to_string()),
             join_time: Set(member.join_time.micros()),
+            state_time: Set(member.suspend_time.unwrap_or(member.join_time).micros()),
+            role_time: Set(member.join_time.micros()),
+            seat_time: Set(member.join_time.micros()),
             first_sign_in_time: Set(micros(member.first_sign_in_time)),
             last_sign_in_time: Set(micros(member.last_sign_in_time)),
             invited_by: Set(member.invited_by.as_ref().map(ToString::to_string)),
@@ -112,7 +115,8 @@ impl Tx {
         Ok(())
     }
 
-    /// Writes what can change of a member: contact, role, state, seat.
+    /// Writes what can change of a member: contact, role, state, seat. With a stamp, what changed of
+    /// the last three is as it is from then on.
     ///
     /// # Errors
     /// Those of the database; when the member is not there.
@@ -123,7 +127,25 @@ impl Tx {
             row.changed_event = Set(stamp.event_kind.to_owned());
             row.changed_revision = Set(stamp.revision);
         }
-        let done = member::Entity::update_many()
+        let mut update = member::Entity::update_many();
+        if let Some(Stamp { time, .. }) = changed {
+            // The columns on the right are those before the update.
+            let since = |column: member::Column, changed: SimpleExpr| {
+                Expr::case(changed, Expr::val(time.micros())).finally(Expr::col(column))
+            };
+            let state = member::Column::State.ne(word(member.state));
+            update = update
+                .col_expr(member::Column::StateTime, since(member::Column::StateTime, state).into())
+                .col_expr(
+                    member::Column::RoleTime,
+                    since(member::Column::RoleTime, member::Column::Role.ne(&member.role)).into(),
+                )
+                .col_expr(
+                    member::Column::SeatTime,
+                    since(member::Column::SeatTime, member::Column::Seat.ne(member.seat)).into(),
+                );
+        }
+        let done = update
             .set(row)
             .filter(member::Column::AccountId.eq(member.account_id.as_str()))
             .filter(member::Column::UserId.eq(member.user_id.as_str()))
@@ -348,7 +370,6 @@ fn changing(member: &Member) -> member::ActiveModel {
         role: Set(member.role.clone()),
         state: Set(word(member.state)),
         seat: Set(member.seat),
-        suspend_time: Set(micros(member.suspend_time)),
         ..Default::default()
     }
 }
@@ -358,6 +379,7 @@ fn from_row(
     identities: Vec<MemberIdentity>,
     email_verified: bool,
 ) -> Result<Member, Error> {
+    let state = from_word("member state", &row.state)?;
     Ok(Member {
         account_id: account_id(&row.account_id)?,
         user_id: user_id(&row.user_id)?,
@@ -365,11 +387,11 @@ fn from_row(
         email_verified,
         display_name: row.display_name,
         role: row.role,
-        state: from_word("member state", &row.state)?,
+        state,
         seat: row.seat,
         identities,
         join_time: time(row.join_time),
-        suspend_time: time_opt(row.suspend_time),
+        suspend_time: (state == MemberState::Suspended).then(|| time(row.state_time)),
         first_sign_in_time: time_opt(row.first_sign_in_time),
         last_sign_in_time: time_opt(row.last_sign_in_time),
         invited_by: user_id_opt(row.invited_by.as_deref())?,
