@@ -163,14 +163,14 @@ impl Api {
         let span = telemetry::sampled_span(guard.method, request.metadata());
         let message = request.into_inner();
         let known = admit(guard, &caller, message.account())
-            .map_or_else(|error| Some(Err(error)), |()| span.in_scope(|| message.from_memory(&self.app)));
+            .map_or_else(|error| Some(Err(error)), |()| span.in_scope(|| message.ask_memory(&self.app)));
         let answer = match known {
             Some(known) => known.map_err(|error| status::status(&error, message.account())),
             None => {
                 let account = message.account().to_owned();
-                let read = self.work.spawn(message.from_store(self.app.clone()).instrument(span.clone())).await;
                 let read =
-                    read.unwrap_or_else(|e| Err(Error::Internal(format!("a check ended early: {e}"))));
+                    self.work.spawn(message.ask_store(self.app.clone()).instrument(span.clone())).await;
+                let read = read.unwrap_or_else(|e| Err(Error::Internal(format!("a check ended early: {e}"))));
                 read.map_err(|error| status::status(&error, &account))
             }
         };

@@ -117,10 +117,7 @@ mod tests {
             read_consistency(&token, "e1", "other"),
             Err(Error::ConsistencyTokenOfOtherAccount)
         ));
-        assert!(matches!(
-            read_consistency(&token, "e2", "acme"),
-            Err(Error::ConsistencyTokenInvalid)
-        ));
+        assert!(matches!(read_consistency(&token, "e2", "acme"), Err(Error::ConsistencyTokenInvalid)));
     }
 
     #[test]

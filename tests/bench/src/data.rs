@@ -9,7 +9,7 @@ use usher_contract::v1::authorization_service_client::AuthorizationServiceClient
 use usher_contract::v1::member_service_client::MemberServiceClient;
 
 use crate::Result;
-use crate::load::Question;
+use crate::load::{self, Question};
 
 pub(crate) const CHECK: &str = "usher.v1.AuthorizationService/CheckPermission";
 pub(crate) const CHECKS: &str = "usher.v1.AuthorizationService/CheckPermissions";
@@ -61,7 +61,11 @@ pub(crate) fn may(role: &str, (resource, action): (&str, &str)) -> bool {
     rank.is_some_and(|rank| rank >= needs)
 }
 
-pub(crate) fn check(account: &str, user: &str, (resource, action): (&str, &str)) -> pb::CheckPermissionRequest {
+pub(crate) fn check(
+    account: &str,
+    user: &str,
+    (resource, action): (&str, &str),
+) -> pb::CheckPermissionRequest {
     pb::CheckPermissionRequest {
         account_id: account.to_owned(),
         subject: Some(subject(user)),
@@ -98,7 +102,7 @@ pub(crate) async fn connect(url: &str) -> Result<Channel> {
 }
 
 /// Founds accounts with members, over the wire as the platform does.
-pub(crate) async fn load(channel: &Channel, accounts: u64, members: u64) -> Result<()> {
+pub(crate) async fn fill(channel: &Channel, accounts: u64, members: u64) -> Result<()> {
     let founding = (0..accounts).map(async |account| {
         let founder = user_id(account, 0);
         let request = pb::CreateAccountRequest {
@@ -196,4 +200,38 @@ impl Asked {
             checks_answer,
         })
     }
+}
+
+/// Members of one account among those that [`copies`] makes.
+const PER_ACCOUNT: u64 = 100;
+
+/// The frame of a check about the member of this number among those that [`copies`] makes.
+pub(crate) fn member_check(number: u64) -> Result<Vec<u8>> {
+    let (account, member) = (1 + number / PER_ACCOUNT, number % PER_ACCOUNT);
+    load::frame(&check(&account_id(account), &user_id(account, member), ("job", "run")))
+}
+
+/// SQL that copies the first account and its editor, whatever columns there are.
+pub(crate) fn copies(size: u64) -> String {
+    let accounts = size.div_ceil(PER_ACCOUNT);
+    let (template, editor) = (account_id(0), user_id(0, 3));
+    format!(
+        "DO $$ DECLARE cols text; BEGIN
+         SELECT string_agg(quote_ident(column_name), ', ') INTO cols FROM information_schema.columns
+           WHERE table_schema = current_schema() AND table_name = 'account' AND column_name <> 'id';
+         EXECUTE format('INSERT INTO account (id, %s) SELECT ''acc_01900000000070008'' || lpad(to_hex(n), 15, ''0''), %s
+           FROM account, generate_series(1, {accounts}) n WHERE id = %L', cols, cols, '{template}');
+         SELECT string_agg(quote_ident(column_name), ', ') INTO cols FROM information_schema.columns
+           WHERE table_schema = current_schema() AND table_name = 'user' AND column_name <> 'id';
+         EXECUTE format('INSERT INTO \"user\" (id, %s) SELECT ''usr_'' || lpad(to_hex(112589990684291072 + 1 + n / {PER_ACCOUNT}), 16, ''0'')
+           || lpad(to_hex(n % {PER_ACCOUNT}), 16, ''0''), %s
+           FROM \"user\", generate_series(0::bigint, {size} - 1) n WHERE id = %L', cols, cols, '{editor}');
+         SELECT string_agg(quote_ident(column_name), ', ') INTO cols FROM information_schema.columns
+           WHERE table_schema = current_schema() AND table_name = 'member' AND column_name NOT IN ('account_id', 'user_id');
+         EXECUTE format('INSERT INTO member (account_id, user_id, %s)
+           SELECT ''acc_01900000000070008'' || lpad(to_hex(1 + n / {PER_ACCOUNT}), 15, ''0''),
+           ''usr_'' || lpad(to_hex(112589990684291072 + 1 + n / {PER_ACCOUNT}), 16, ''0'') || lpad(to_hex(n % {PER_ACCOUNT}), 16, ''0''), %s
+           FROM member, generate_series(0::bigint, {size} - 1) n WHERE user_id = %L', cols, cols, '{editor}');
+         END $$; ANALYZE;"
+    )
 }

@@ -6,6 +6,9 @@ use std::io::Write;
 use std::net::TcpListener;
 
 use prost::Message;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 use usher_contract::v1 as pb;
 use usher_contract::v1::authorization_service_server::{AuthorizationService, AuthorizationServiceServer};
@@ -45,6 +48,21 @@ pub fn listen() -> std::io::Result<TcpListener> {
     writeln!(out, "serving {address}")?;
     out.flush()?;
     Ok(listener)
+}
+
+/// Serves on tokio's multi-thread runtime, as tonic's own examples do, until it is killed.
+///
+/// # Errors
+/// When it cannot.
+pub fn run_multi_thread() -> Result<(), Box<dyn Error + Send + Sync>> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+        let listener = listen()?;
+        listener.set_nonblocking(true)?;
+        let incoming = TcpListenerStream::new(tokio::net::TcpListener::from_std(listener)?);
+        let incoming = incoming.map(|socket| socket.inspect(|socket| drop(socket.set_nodelay(true))));
+        Server::builder().add_service(service()?).serve_with_incoming(incoming).await?;
+        Ok(())
+    })
 }
 
 #[tonic::async_trait]

@@ -28,7 +28,8 @@ impl Shape {
 }
 
 /// Many calls at once, one call a connection, one connection for all, and one call at a time.
-pub(crate) const SHAPES: [Shape; 4] = [Shape::new(8, 16), Shape::new(32, 1), Shape::new(1, 100), Shape::new(1, 1)];
+pub(crate) const SHAPES: [Shape; 4] =
+    [Shape::new(8, 16), Shape::new(32, 1), Shape::new(1, 100), Shape::new(1, 1)];
 
 /// What one run of load came to.
 #[derive(Debug, Clone, Copy)]
@@ -87,7 +88,8 @@ pub(crate) fn run(
 ) -> Result<Sample> {
     let url = format!("{}/{}", server.url(), question.method);
     // h2load counts requests, not seconds, as long as it writes its log: so it is asked how many first.
-    let trial = once(cores, &url, question, shape, u64::from(shape.connections * shape.streams) * 40, scratch)?;
+    let trial =
+        once(cores, &url, question, shape, u64::from(shape.connections * shape.streams) * 40, scratch)?;
     let requests = (trial.rate * duration.as_secs_f64()) as u64;
     let requests = requests.max(u64::from(shape.connections * shape.streams) * 10);
     let before = server.cpu()?;
@@ -121,7 +123,8 @@ fn once(
     if !out.status.success() || !text.contains(&good) {
         return Err(format!("not all of {requests} requests were answered:\n{text}").into());
     }
-    let rate = between(&text, "finished in ", " req/s").and_then(|part| part.rsplit(' ').next()?.parse().ok());
+    let rate =
+        between(&text, "finished in ", " req/s").and_then(|part| part.rsplit(' ').next()?.parse().ok());
     let mut times = times(&fs::read_to_string(&log)?);
     times.sort_unstable();
     Ok(Sample {

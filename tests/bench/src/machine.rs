@@ -28,6 +28,7 @@ fn first_line(program: &str, argument: &str) -> String {
 }
 
 pub(crate) fn first_line_of(command: &mut Command) -> String {
-    let out = command.output().map(|out| String::from_utf8_lossy(&out.stdout).into_owned()).unwrap_or_default();
+    let out =
+        command.output().map(|out| String::from_utf8_lossy(&out.stdout).into_owned()).unwrap_or_default();
     out.lines().next().unwrap_or("unknown").to_owned()
 }

@@ -4,15 +4,24 @@
 //! the machine and a ratio within one run hardly does. The figure to trust is the time that the server
 //! spends on a core for one request, from `/proc/PID/task/*/schedstat`.
 
+mod arrangement;
 mod data;
 mod echo;
 mod echo_per_core;
+mod field;
+mod generator;
 mod headline;
+mod instructions;
+mod invitations;
+mod isolation;
+mod life;
 mod load;
 mod machine;
 mod plot;
+mod postgres;
 mod process;
 mod report;
+mod size;
 mod usher;
 
 use std::path::PathBuf;
@@ -42,9 +51,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Be the bare server on Usher's arrangement.
+    /// Be a bare server: on Usher's arrangement, or on tokio's multi-thread runtime.
     #[command(hide = true)]
-    Echo,
+    Echo {
+        #[arg(long)]
+        multi_thread: bool,
+    },
 }
 
 #[derive(Args)]
@@ -98,7 +110,8 @@ impl Bench {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
-        Some(Command::Echo) => echo_per_core::run(),
+        Some(Command::Echo { multi_thread: false }) => echo_per_core::run(),
+        Some(Command::Echo { multi_thread: true }) => echo::run_multi_thread(),
         None => bench(&cli.options),
     };
     match done {
@@ -131,14 +144,29 @@ fn bench(options: &Options) -> Result<()> {
         }
     }
     report.write(&options.output)?;
-    say(&format!("done in {} s; report.json and checks.svg are in {}", began.elapsed().as_secs(), options.output.display()));
+    say(&format!(
+        "done in {} s; report.json and checks.svg are in {}",
+        began.elapsed().as_secs(),
+        options.output.display()
+    ));
     Ok(())
 }
 
 type Section = fn(&Bench, &tokio::runtime::Runtime, &mut Report) -> Result<()>;
 
 /// All sections: name, whether only `--full` runs it, and what it does.
-const SECTIONS: [(&str, bool, Section); 1] = [("checks", false, headline::run)];
+const SECTIONS: [(&str, bool, Section); 10] = [
+    ("checks", false, headline::run),
+    ("arrangement", true, arrangement::run),
+    ("field", true, field::run),
+    ("invitations", true, invitations::run),
+    ("instructions", true, instructions::run),
+    ("isolation", true, isolation::run),
+    ("size", true, size::run),
+    ("cold", true, life::cold_start),
+    ("misses", true, life::misses),
+    ("mix", true, life::mix),
+];
 
 fn prepare(options: &Options) -> Result<Bench> {
     load::version()?;
@@ -174,7 +202,9 @@ fn build(packages: &[&str], binary: &str) -> Result<PathBuf> {
     }
     let beside = std::env::current_exe()?.with_file_name(binary);
     if !beside.exists() {
-        return Err(format!("no `{}`; run this with `cargo run --release -p usher-bench`", beside.display()).into());
+        return Err(
+            format!("no `{}`; run this with `cargo run --release -p usher-bench`", beside.display()).into()
+        );
     }
     Ok(beside)
 }

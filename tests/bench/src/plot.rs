@@ -23,14 +23,22 @@ pub(crate) fn bars(measured: &[Value]) -> String {
             let _ = writeln!(body, r#"<text x="8" y="{}" font-weight="bold">{load}</text>"#, y - 6.0);
             last = load;
         }
-        let (length, colour) = (cpu(value) / most * WIDTH, if server == "Usher" { "#2563eb" } else { "#94a3b8" });
-        let _ = writeln!(body, r#"<text x="{}" y="{}" text-anchor="end">{server}</text>"#, LEFT - 8.0, y + 13.0);
+        let (length, colour) =
+            (cpu(value) / most * WIDTH, if server == "Usher" { "#2563eb" } else { "#94a3b8" });
+        let _ =
+            writeln!(body, r#"<text x="{}" y="{}" text-anchor="end">{server}</text>"#, LEFT - 8.0, y + 13.0);
         let _ = writeln!(
             body,
             r#"<rect x="{LEFT}" y="{y}" width="{length:.1}" height="{}" fill="{colour}"/>"#,
             BAR - 4.0
         );
-        let _ = writeln!(body, r#"<text x="{:.1}" y="{}">{:.1}</text>"#, LEFT + length + 6.0, y + 13.0, cpu(value));
+        let _ = writeln!(
+            body,
+            r#"<text x="{:.1}" y="{}">{:.1}</text>"#,
+            LEFT + length + 6.0,
+            y + 13.0,
+            cpu(value)
+        );
         y += BAR;
     }
     format!(

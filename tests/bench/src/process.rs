@@ -35,6 +35,11 @@ impl Cores {
         }
     }
 
+    /// Every core for everybody.
+    pub(crate) fn unpinned() -> Self {
+        Self { server: String::new(), load: String::new(), pinned: false }
+    }
+
     pub(crate) fn describe(&self) -> String {
         if self.pinned {
             format!("servers on core {}, load on {}", self.server, self.load)
@@ -102,8 +107,12 @@ impl Server {
                     }
                     None => said.push(line),
                 },
-                Err(RecvTimeoutError::Timeout) => return Err(format!("no server after {START_MAX:?}: {said:#?}").into()),
-                Err(RecvTimeoutError::Disconnected) => return Err(format!("the server ended: {said:#?}").into()),
+                Err(RecvTimeoutError::Timeout) => {
+                    return Err(format!("no server after {START_MAX:?}: {said:#?}").into());
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(format!("the server ended: {said:#?}").into());
+                }
             }
         }
     }

@@ -29,9 +29,9 @@ pub(super) trait Ask: Sized + Send + 'static {
     fn account(&self) -> &str;
 
     /// `None` when the store must be read.
-    fn from_memory(&self, app: &App) -> Option<Result<Self::Response, Error>>;
+    fn ask_memory(&self, app: &App) -> Option<Result<Self::Response, Error>>;
 
-    fn from_store(self, app: App) -> impl Future<Output = Result<Self::Response, Error>> + Send;
+    fn ask_store(self, app: App) -> impl Future<Output = Result<Self::Response, Error>> + Send;
 }
 
 impl Ask for pb::CheckPermissionRequest {
@@ -41,7 +41,7 @@ impl Ask for pb::CheckPermissionRequest {
         &self.account_id
     }
 
-    fn from_memory(&self, app: &App) -> Option<Result<Self::Response, Error>> {
+    fn ask_memory(&self, app: &App) -> Option<Result<Self::Response, Error>> {
         let ask = match one(self) {
             Ok(ask) => ask,
             Err(error) => return Some(Err(error)),
@@ -50,7 +50,7 @@ impl Ask for pb::CheckPermissionRequest {
         Some(checked.map(|checked| check_response(app, &ask, checked)))
     }
 
-    async fn from_store(self, app: App) -> Result<Self::Response, Error> {
+    async fn ask_store(self, app: App) -> Result<Self::Response, Error> {
         let ask = one(&self)?;
         let checked = check::check_permission(&app, &ask).await?;
         Ok(check_response(&app, &ask, checked))
@@ -64,7 +64,7 @@ impl Ask for pb::CheckPermissionsRequest {
         &self.account_id
     }
 
-    fn from_memory(&self, app: &App) -> Option<Result<Self::Response, Error>> {
+    fn ask_memory(&self, app: &App) -> Option<Result<Self::Response, Error>> {
         let ask = match many(self) {
             Ok(ask) => ask,
             Err(error) => return Some(Err(error)),
@@ -73,7 +73,7 @@ impl Ask for pb::CheckPermissionsRequest {
         Some(checked.map(|checked| checks_response(app, &ask, checked)))
     }
 
-    async fn from_store(self, app: App) -> Result<Self::Response, Error> {
+    async fn ask_store(self, app: App) -> Result<Self::Response, Error> {
         let ask = many(&self)?;
         let checked = check::check_permissions(&app, &ask).await?;
         Ok(checks_response(&app, &ask, checked))
@@ -87,7 +87,7 @@ impl Ask for pb::ListPermissionsRequest {
         &self.account_id
     }
 
-    fn from_memory(&self, app: &App) -> Option<Result<Self::Response, Error>> {
+    fn ask_memory(&self, app: &App) -> Option<Result<Self::Response, Error>> {
         let ask = match all(self) {
             Ok(ask) => ask,
             Err(error) => return Some(Err(error)),
@@ -96,7 +96,7 @@ impl Ask for pb::ListPermissionsRequest {
         Some(listed.map(|listed| permissions_response(app, &ask, listed)))
     }
 
-    async fn from_store(self, app: App) -> Result<Self::Response, Error> {
+    async fn ask_store(self, app: App) -> Result<Self::Response, Error> {
         let ask = all(&self)?;
         let listed = check::list_permissions(&app, &ask).await?;
         Ok(permissions_response(&app, &ask, listed))
@@ -177,11 +177,7 @@ fn many(message: &pb::CheckPermissionsRequest) -> Result<CheckPermissions<'_>, E
     let check = (|| {
         let default = default?;
         let items = message.checks.iter().enumerate().map(|(index, check)| item(index, check, default));
-        Some(CheckPermissions {
-            account_id: account_id?,
-            items: items.collect(),
-            consistency: consistency?,
-        })
+        Some(CheckPermissions { account_id: account_id?, items: items.collect(), consistency: consistency? })
     })();
     parser.finish(check)
 }
@@ -240,7 +236,11 @@ fn outcome(app: &App, model: Option<ModelIndex>, decision: &Decision) -> pb::Che
     }
 }
 
-fn check_response(app: &App, ask: &CheckPermission<'_>, checked: check::Checked) -> pb::CheckPermissionResponse {
+fn check_response(
+    app: &App,
+    ask: &CheckPermission<'_>,
+    checked: check::Checked,
+) -> pb::CheckPermissionResponse {
     let outcome = outcome(app, checked.model, &checked.decision);
     let revision = checked.revision;
     let consistency_token = token_of(app, ask.account_id, revision);
@@ -345,3 +345,7 @@ fn grant(kind: GrantKind) -> pb::Grant {
         GrantKind::Never => pb::Grant::Never,
     }
 }
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;

@@ -47,7 +47,7 @@ fn states(
 ) {
     let subscription = Subscription {
         plan: String::new(),
-        expire_time: facts.expire_time,
+        expire_time: facts.record.expire_time,
         grace_end_time: facts.record.lapse_time,
     };
     told.account_state = account_state(facts.record.account_state).into();
@@ -58,7 +58,7 @@ fn states(
         told.member_state = member_state(member.state).into();
         told.seat_state = seat_state(role.is_none_or(|role| role.uses_seat), member.seat).into();
     }
-    told.expire_time = facts.expire_time.map(timestamp);
+    told.expire_time = facts.record.expire_time.map(timestamp);
     told.grace_end_time = facts.record.lapse_time.map(timestamp);
     told.standing_changed_time = Some(timestamp(facts.changed_time));
     told.standing_changed_event.clone_from(&facts.changed_event);

@@ -6,15 +6,6 @@ use std::error::Error;
 #[path = "../echo.rs"]
 mod echo;
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
-    let listener = echo::listen()?;
-    listener.set_nonblocking(true)?;
-    let incoming = tokio_stream::wrappers::TcpListenerStream::new(tokio::net::TcpListener::from_std(listener)?);
-    tonic::transport::Server::builder()
-        .tcp_nodelay(true)
-        .add_service(echo::service()?)
-        .serve_with_incoming(incoming)
-        .await?;
-    Ok(())
+fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+    echo::run_multi_thread()
 }
