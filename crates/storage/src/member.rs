@@ -238,6 +238,30 @@ impl Tx {
         Ok((self.members(rows).await?, count(i64::try_from(total).unwrap_or(i64::MAX))?))
     }
 
+    /// The display names of those of the users who are members, by user id.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn member_names(
+        &self,
+        account: &AccountId,
+        ids: impl IntoIterator<Item = &UserId>,
+    ) -> Result<HashMap<String, String>, Error> {
+        let ids: Vec<&str> = ids.into_iter().map(UserId::as_str).collect();
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let names: Vec<(String, String)> = of(account)
+            .filter(member::Column::UserId.is_in(ids))
+            .select_only()
+            .column(member::Column::UserId)
+            .column(member::Column::DisplayName)
+            .into_tuple()
+            .all(&self.inner)
+            .await?;
+        Ok(names.into_iter().collect())
+    }
+
     /// The accounts that the user is a member of, by id.
     ///
     /// # Errors
