@@ -22,7 +22,11 @@ const STANDINGS: usize = 900_000;
 fn check(c: &mut Criterion) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let scene = runtime.block_on(Scene::new(STANDINGS));
-    assert!(scene.app.standings.figures().entries > STANDINGS * 9 / 10, "{:?}", scene.app.standings.figures());
+    assert!(
+        scene.app.standings.figures().entries > STANDINGS * 9 / 10,
+        "{:?}",
+        scene.app.standings.figures()
+    );
     let one = Message::encode_to_vec(&scene::check());
     let many = Message::encode_to_vec(&scene::checks(100));
 

@@ -218,20 +218,20 @@ pub async fn serve(
     };
     tokio::spawn(signal);
     let api = Api::new(app.clone(), authenticator, tokio::runtime::Handle::current());
-    let routes = rpc::routes(api, &config.limits, config.server.reflection).map_err(StartError)?;
+    let reflection = config.server.reflection;
+    let services = rpc::services(api, &config.limits, reflection, health_service).map_err(StartError)?;
     let outcome = OutcomeLayer::new(&config.limits, rpc::methods(), Calls);
     if let Some(unused) = outcome.deadlines_unused(&config.limits).first() {
         return Err(StartError(format!("`limits.deadlines_ms` names `{unused}`, which is no unary method")));
     }
     let door = Door::new(config.limits.clone(), tls);
-    let routes = routes.add_service(health_service);
     let (limits, signal) = (config.limits.clone(), drained.clone());
     let serving = Serving::start(config.server.threads(), &door, listener, move |incoming| {
-        limits
-            .apply(Server::builder())
-            .layer(outcome.clone())
-            .add_routes(routes.clone())
-            .serve_with_incoming_shutdown(incoming, signal.clone().cancelled_owned())
+        limits.apply(Server::builder()).layer(outcome.clone()).serve_with_incoming_shutdown(
+            services.clone(),
+            incoming,
+            signal.clone().cancelled_owned(),
+        )
     })
     .map_err(|e| StartError(format!("cannot start the threads that serve: {e}")))?;
     tracing::info!(%address, "serving");

@@ -14,6 +14,7 @@ mod license;
 mod member;
 mod ownership;
 pub(crate) mod parse;
+mod services;
 mod sign_in;
 pub mod status;
 mod user;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
+use tonic_health::pb::health_server::{Health, HealthServer};
 use tracing::Instrument;
 use usher_contract::v1 as pb;
 use usher_domain::caller::Caller;
@@ -39,6 +41,7 @@ use crate::transport::outcome::Method;
 use crate::{telemetry, token};
 use check::Ask;
 use parse::{Parse, Parser};
+pub use services::Services;
 
 /// All services of the contract, on one app.
 #[derive(Clone)]
@@ -61,12 +64,17 @@ pub const SERVICES: [&str; 7] = [
     "usher.v1.AuditService",
 ];
 
-/// All services, with the contract's descriptors in both versions of the reflection protocol if they
+/// All services and `health`, with the contract's descriptors in both versions of the reflection protocol if they
 /// are wanted: several tools still speak the older.
 ///
 /// # Errors
 /// When the descriptors cannot be read.
-pub fn routes(api: Api, limits: &Limits, reflection: bool) -> Result<Routes, String> {
+pub fn services(
+    api: Api,
+    limits: &Limits,
+    reflection: bool,
+    health: HealthServer<impl Health>,
+) -> Result<Services, String> {
     /// A service within the limits of its messages.
     macro_rules! service {
         ($module:ident, $server:ident) => {
@@ -75,8 +83,9 @@ pub fn routes(api: Api, limits: &Limits, reflection: bool) -> Result<Routes, Str
                 .max_encoding_message_size(limits.response_bytes)
         };
     }
+    let checks = service!(authorization_service_server, AuthorizationServiceServer);
     let mut routes = Routes::default()
-        .add_service(service!(authorization_service_server, AuthorizationServiceServer))
+        .add_service(health)
         .add_service(service!(member_service_server, MemberServiceServer))
         .add_service(service!(license_service_server, LicenseServiceServer))
         .add_service(service!(account_service_server, AccountServiceServer))
@@ -96,7 +105,7 @@ pub fn routes(api: Api, limits: &Limits, reflection: bool) -> Result<Routes, Str
             .add_service(builder().build_v1().map_err(failed)?)
             .add_service(builder().build_v1alpha().map_err(failed)?);
     }
-    Ok(routes)
+    Ok(Services::new(checks, routes))
 }
 
 /// Every method that is served, for the layer that counts and bounds calls.

@@ -135,8 +135,9 @@ fn install() -> Result<PathBuf> {
     if !binary.exists() {
         say(&format!("   npm install {CERBOS}"));
         fs::create_dir_all(&tools)?;
-        let npm = Command::new("npm").args(["install", "--no-audit", "--no-fund", "--prefix"]).arg(&tools);
-        let out = npm.arg(CERBOS).output().map_err(|e| format!("npm cannot be run: {e}"))?;
+        let mut npm = Command::new("npm");
+        npm.args(["install", "--no-audit", "--no-fund", "--prefix"]).arg(&tools).arg(CERBOS);
+        let out = npm.output().map_err(|e| format!("npm cannot be run: {e}"))?;
         if !out.status.success() || !binary.exists() {
             return Err(format!("npm has no {CERBOS}: {}", String::from_utf8_lossy(&out.stderr)).into());
         }

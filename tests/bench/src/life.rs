@@ -9,7 +9,7 @@ use usher_contract::v1::authorization_service_client::AuthorizationServiceClient
 use usher_contract::v1::member_service_client::MemberServiceClient;
 
 use crate::generator::{Until, drive};
-use crate::load::{self, Shape, at};
+use crate::load::{Shape, at};
 use crate::postgres::Postgres;
 use crate::process::Cores;
 use crate::report::{Report, Table, median};
