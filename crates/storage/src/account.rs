@@ -55,8 +55,8 @@ impl Tx {
             chg_xid: Set(0),
             event_hash: Set(account.event_hash.clone()),
             create_time: Set(account.create_time.micros()),
-            suspend_time: Set(None),
-            close_time: Set(None),
+            suspend_time: Set(micros(account.suspend_time)),
+            close_time: Set(micros(account.close_time)),
             changed_time: Set(account.create_time.micros()),
             changed_event: Set(event_kind.to_owned()),
             changed_revision: Set(account.revision),
@@ -77,7 +77,7 @@ impl Tx {
         nonce: i64,
         account_event: Option<&str>,
     ) -> Result<(), Error> {
-        let clear = self.over_limit_clear_time(account, now).await?;
+        let (over_limit_end, over_limit_clear) = self.over_limit_times(account, now).await?;
         let stamp = match self.engine {
             Engine::Postgres => Expr::cust("(pg_current_xact_id()::text)::bigint"),
             Engine::Sqlite => Expr::val(0i64),
@@ -89,8 +89,8 @@ impl Tx {
             purchased: Set(account.license.purchased.map(i64::from)),
             expire_time: Set(micros(account.license.subscription.expire_time)),
             grace_end_time: Set(micros(account.license.subscription.grace_end_time)),
-            over_limit_end_time: Set(micros(account.license.over_limit_end_time)),
-            over_limit_clear_time: Set(micros(clear)),
+            over_limit_end_time: Set(micros(over_limit_end)),
+            over_limit_clear_time: Set(micros(over_limit_clear)),
             seats_as_of: Set(micros(account.license.seats_as_of)),
             subscription_as_of: Set(micros(account.license.subscription_as_of)),
             revision: Set(account.revision),
@@ -114,11 +114,18 @@ impl Tx {
         if done.rows_affected == 1 { Ok(()) } else { Err(Error::corrupt("account", &account.id)) }
     }
 
-    async fn over_limit_clear_time(&self, account: &Account, now: Time) -> Result<Option<Time>, Error> {
-        if account.license.over_limit_end_time.is_none() {
-            return Ok(None);
-        }
+    /// When being over the limit begins to deny, and when it stops by itself. Whatever brought the account
+    /// back under its limit (a member who left, an invitation that was revoked) ends it for good.
+    async fn over_limit_times(
+        &self,
+        account: &Account,
+        now: Time,
+    ) -> Result<(Option<Time>, Option<Time>), Error> {
+        let Some(end) = account.license.over_limit_end_time else { return Ok((None, None)) };
         let seats = self.seats(account, now).await?;
+        if seats.over_limit_by() == 0 {
+            return Ok((None, None));
+        }
         let expiries: Vec<i64> = reservations(&account.id, now)
             .select_only()
             .column(invitation::Column::ExpireTime)
@@ -126,7 +133,7 @@ impl Tx {
             .all(&self.inner)
             .await?;
         let expiries: Vec<Time> = expiries.into_iter().map(time).collect();
-        Ok(over_limit_clear_time(seats, &expiries))
+        Ok((Some(end), over_limit_clear_time(seats, &expiries)))
     }
 
     /// The account's seat figures, counted now. Exact while the account is locked.
@@ -156,6 +163,23 @@ impl Tx {
             .one(&self.inner)
             .await?;
         Ok(time_opt(next.flatten()))
+    }
+
+    /// The ids of all accounts, closed ones too, in the order of their bytes.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn account_ids(&self) -> Result<Vec<AccountId>, Error> {
+        let ids: Vec<String> = account::Entity::find()
+            .select_only()
+            .column(account::Column::Id)
+            .into_tuple()
+            .all(&self.inner)
+            .await?;
+        // Engines collate differently.
+        let mut ids: Vec<AccountId> = ids.iter().map(|id| account_id(id)).collect::<Result<_, _>>()?;
+        ids.sort_unstable();
+        Ok(ids)
     }
 
     /// The role models that accounts use.

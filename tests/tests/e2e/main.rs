@@ -5,6 +5,7 @@
 
 mod accept;
 mod accounts;
+mod audit_verify;
 mod bad_input;
 mod bounds;
 mod callers;
@@ -24,6 +25,7 @@ mod isolation;
 mod licenses;
 mod matrix;
 mod members_life;
+mod moving;
 mod ownership_life;
 mod paging;
 mod races;
