@@ -28,10 +28,12 @@ mod members_life;
 mod moving;
 mod ownership_life;
 mod paging;
+mod people;
 mod races;
 mod readme;
 mod reasons;
 mod sign_in;
+mod watch;
 
 use std::path::Path;
 
