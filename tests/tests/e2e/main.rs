@@ -25,6 +25,7 @@ mod isolation;
 mod licenses;
 mod matrix;
 mod members_life;
+mod model;
 mod moving;
 mod ownership_life;
 mod paging;
@@ -32,7 +33,9 @@ mod people;
 mod races;
 mod readme;
 mod reasons;
+mod secrets;
 mod sign_in;
+mod stories;
 mod watch;
 
 use std::path::Path;
