@@ -190,6 +190,7 @@ fn new_account(import: &ImportAccount, now: Time) -> Account {
         license: License {
             purchased: import.purchased,
             subscription: import.subscription.clone(),
+            over_limit: import.allow_over_limit,
             over_limit_end_time: import.over_limit_end_time,
             seats_as_of: None,
             subscription_as_of: None,
