@@ -80,7 +80,7 @@ deploy_settings() {
     for file in deploy/usher.example.toml "$deploy_dir/rendered.toml"; do
         deploy_relocate <"$file" >"$deploy_dir/usher.toml"
         # With variables of the Service in the environment, as without `enableServiceLinks: false`.
-        run env USHER_PORT=tcp://10.0.0.1:50051 USHER_SERVICE_HOST=10.0.0.1 \
+        run env USHER_MAIL_SMTP_PASSWORD_FILE="$deploy_dir/run/usher/mail/password" USHER_PORT=tcp://10.0.0.1:50051 USHER_SERVICE_HOST=10.0.0.1 \
             target/debug/usher config check --config "$deploy_dir/usher.toml" >"$deploy_dir/said" || status=1
         grep -qx 'the configuration is right' "$deploy_dir/said" || status=1
     done
@@ -97,12 +97,13 @@ deploy_secrets() {
         cat "$deploy_dir/log"
         return 1
     }
-    mkdir -p "$deploy_dir"/run/usher/{tls,cluster}
+    mkdir -p "$deploy_dir"/run/usher/{tls,cluster,mail}
     cp "$deploy_dir"/certs/server.crt "$deploy_dir/run/usher/tls/tls.crt"
     cp "$deploy_dir"/certs/server.key "$deploy_dir/run/usher/tls/tls.key"
     cp "$deploy_dir"/certs/ca.crt "$deploy_dir/run/usher/tls/"
     cp "$deploy_dir"/certs/ca.crt "$deploy_dir/run/usher/cluster/"
     echo made-up >"$deploy_dir/run/usher/cluster/token"
+    echo made-up >"$deploy_dir/run/usher/mail/password"
 }
 
 deploy_relocate() {
@@ -162,7 +163,10 @@ deploy_start() {
     port=$(free_port) && probe_port=$(free_port) || return 1
     deploy_py config "$deploy_dir/$overlay.yaml" | deploy_relocate |
         sed "s/^probe_listen = .*/probe_listen = \"127.0.0.1:$probe_port\"/" >"$deploy_dir/usher.toml" || return 1
+    # Nobody listens on port 1, so mails wait.
     env USHER_CONFIG="$deploy_dir/usher.toml" USHER_SERVER_LISTEN="127.0.0.1:$port" "$@" \
+        USHER_MAIL_SMTP_HOST=127.0.0.1 USHER_MAIL_SMTP_PORT=1 \
+        USHER_MAIL_SMTP_PASSWORD_FILE="$deploy_dir/run/usher/mail/password" \
         target/debug/usher serve </dev/null >"$deploy_dir/log" 2>&1 &
     deploy_pid=$!
     for ((tenth = 0; tenth < 300; tenth++)); do
