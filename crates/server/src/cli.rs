@@ -4,6 +4,9 @@
 mod check;
 mod config;
 mod demo;
+mod doctor;
+mod health;
+mod output;
 mod roles;
 mod serve;
 
@@ -33,6 +36,9 @@ enum Command {
     Demo(demo::Demo),
     /// Bring the database's schema up to date.
     Migrate(Options),
+    /// Look at all that a server needs (configuration, database, mail server, certificates, clock, secrets)
+    /// and say what to do. Exits with 0 if nothing is in the way of a server, else with 1.
+    Doctor(doctor::Doctor),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(config::Config),
@@ -42,6 +48,9 @@ enum Command {
     /// Ask a running server whether a subject may do something. Exits with 0 for ALLOW, 1 for DENY, and
     /// 2 when there is no answer.
     Check(check::Check),
+    /// Ask a running server whether it can answer. Exits with 0 if it can, 1 if not, and 2 when there is
+    /// no answer.
+    Health(health::Health),
 }
 
 /// Where the configuration comes from: a file, then `USHER_*` variables, then these flags.
@@ -110,6 +119,8 @@ pub fn run() -> ExitCode {
             Command::Config(config) => config::config(&config),
             Command::Roles(roles) => roles::roles(&roles),
             Command::Check(check) => return Err(check::check(&check).await),
+            Command::Doctor(doctor) => return Err(doctor::doctor(&doctor).await),
+            Command::Health(health) => return Err(health::health(&health).await),
         }
         .map_err(|error| fail(&error))
     });

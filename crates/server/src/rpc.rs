@@ -31,9 +31,11 @@ use crate::app::App;
 use crate::authenticate::Authenticator;
 use crate::error::Error;
 use crate::guard::{self, Guard};
+use crate::telemetry::CallSpan;
 use crate::transport::guarded::Connection;
 use crate::transport::limits::Limits;
 use crate::transport::outcome::Method;
+use crate::transport::request_id::RequestId;
 use crate::{telemetry, token};
 use parse::{Parse, Parser};
 
@@ -126,7 +128,14 @@ impl Api {
     /// Who calls, proven by certificate or token.
     async fn caller<Q>(&self, request: &Request<Q>) -> Result<Arc<Caller>, Status> {
         let connection = request.extensions().get::<Connection>();
-        self.authenticator.authenticate(request.metadata().as_ref(), connection).await
+        let caller = self.authenticator.authenticate(request.metadata().as_ref(), connection).await;
+        caller.inspect_err(|status| {
+            let reason = match status.code() {
+                Code::ResourceExhausted => pb::ErrorReason::RateLimited,
+                _ => pb::ErrorReason::CallerUnauthenticated,
+            };
+            self.app.counters.refused(reason.into());
+        })
     }
 
     /// The one path of a call: prove the caller, parse, run the use case, map its result or error.
@@ -142,9 +151,11 @@ impl Api {
         Outcome: Send + 'static,
         Fut: Future<Output = Result<Outcome, Error>> + Send + 'static,
     {
-        let span = telemetry::call_span(guard.method, request.metadata());
-        let answer = self.call(guard, request, use_case).instrument(span.clone()).await;
-        telemetry::call_ended(&span, answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
+        let request_id = request.extensions().get::<RequestId>().map_or("", RequestId::as_str);
+        let CallSpan { span, trace_id } =
+            telemetry::call_span(guard.method, request.metadata().as_ref(), request_id);
+        let answer = self.call(guard, request, &trace_id, use_case).instrument(span.clone()).await;
+        telemetry::call_ended(&span, code_of(&answer));
         answer
     }
 
@@ -152,6 +163,7 @@ impl Api {
         &self,
         guard: &'static Guard,
         request: Request<Q>,
+        trace_id: &str,
         use_case: impl FnOnce(App, Caller, Q::Command) -> Fut,
     ) -> Result<Response<R>, Status>
     where
@@ -172,9 +184,17 @@ impl Api {
             done.await.map_err(|e| Error::Internal(format!("a use case ended early: {e}")))?
         };
         match outcome.await {
-            Ok(outcome) => Ok(Response::new(R::answer(&self.app, &account, outcome))),
+            Ok(outcome) => {
+                if guard.changes() {
+                    tracing::info!(rpc = guard.rpc, caller = %caller.name, trace_id, "done");
+                }
+                Ok(Response::new(R::answer(&self.app, &account, outcome)))
+            }
             Err(error) => {
-                tracing::info!(rpc = guard.rpc, error = %Redacted(&error), "refused");
+                let reason = status::reason(&error);
+                self.app.counters.refused(reason.into());
+                let reason = status::name(reason);
+                tracing::info!(rpc = guard.rpc, caller = %caller.name, reason, trace_id, "refused");
                 Err(status::status(&error, &account))
             }
         }
@@ -209,13 +229,8 @@ fn require_account(caller: &Caller, account: &str) -> Result<(), Error> {
     }
 }
 
-/// An error for the log: the kind of thing that was wrong, without what the caller sent.
-struct Redacted<'a>(&'a Error);
-
-impl std::fmt::Display for Redacted<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(status::name(status::reason(self.0)))
-    }
+fn code_of<T>(answer: &Result<T, Status>) -> Code {
+    answer.as_ref().map_or_else(Status::code, |_| Code::Ok)
 }
 
 /// The consistency token beside a revision; empty when there is no such account.

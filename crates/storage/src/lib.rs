@@ -15,6 +15,7 @@ mod entity;
 mod erase;
 mod error;
 mod event;
+mod figures;
 mod invitation;
 mod member;
 mod migration;
@@ -30,6 +31,7 @@ mod user;
 
 pub use error::Error;
 pub use event::{EventFilter, EventRow, NewEvent};
+pub use figures::{PoolFigures, SeatTotals};
 pub use invitation::InvitationFilter;
 pub use member::{MemberFilter, SeatFilter, Stamp};
 pub use outbox::{Mail, MailKind, MailResult};

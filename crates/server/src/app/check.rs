@@ -119,6 +119,7 @@ pub async fn check_permission(app: &App, _caller: &Caller, ask: &CheckPermission
     let now = app.clock.now();
     let decision = decide(&app.roles, standing.as_ref(), now, &ask.act.ask(&ask.about))
         .map_err(|unknown| unknown_action("", &unknown))?;
+    app.counters.decided(decision.reason);
     Ok(Checked {
         decision,
         model: standing.and_then(|standing| standing.model()),
@@ -142,6 +143,7 @@ async fn explained(app: &App, ask: &CheckPermission) -> Result<Checked, Error> {
     let unknown = |unknown| unknown_action("", &unknown);
     let decision = decide(&app.roles, standing.as_ref(), now, &of).map_err(unknown)?;
     let parts = explain(&app.roles, standing.as_ref(), now, &of).map_err(unknown)?;
+    app.counters.decided(decision.reason);
     let act = ask.act.clone();
     let explained = Explained { parts, facts, standing, as_of: now, act };
     let model = standing.and_then(|standing| standing.model());
@@ -219,8 +221,10 @@ pub async fn check_permissions(
     let results = ask.items.iter().enumerate().map(|(index, item)| {
         let (about, act) = item.as_ref().map_err(Clone::clone)?;
         let standing = subjects.binary_search(&about.user()).ok().and_then(|at| standings[at].as_ref());
-        decide(&app.roles, standing, now, &act.ask(about))
-            .map_err(|unknown| unknown_action(&format!("checks[{index}]."), &unknown))
+        let decision = decide(&app.roles, standing, now, &act.ask(about))
+            .map_err(|unknown| unknown_action(&format!("checks[{index}]."), &unknown))?;
+        app.counters.decided(decision.reason);
+        Ok(decision)
     });
     let results = results.collect();
     let first = standings.first().copied().flatten();

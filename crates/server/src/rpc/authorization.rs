@@ -1,18 +1,19 @@
 //! AuthorizationService.
 
 use tonic::{Request, Response, Status};
+use tracing::Instrument;
 use usher_contract::v1 as pb;
 use usher_domain::caller::Caller;
 use usher_policy::{Decision, GrantKind, Holders, ModelIndex, Part, PartKind, RoleModel, Standing};
 
 use super::convert::{account_state, decision_reason, member_state, seat_state, timestamp};
 use super::parse::{Parse, Parser, about, consistency};
-use super::{Answer, Api, admit, status};
+use super::{Answer, Api, admit, code_of, status};
 use crate::app::App;
 use crate::app::check::{self, About, Act, CheckPermission, CheckPermissions, ListPermissions};
 use crate::app::roles::{ListRoles, Roles, list_roles};
 use crate::error::Error;
-use crate::guard;
+use crate::{guard, telemetry};
 
 /// The most checks in one batch.
 const CHECKS_MAX: usize = 1000;
@@ -25,42 +26,21 @@ impl pb::authorization_service_server::AuthorizationService for Api {
         &self,
         request: Request<pb::CheckPermissionRequest>,
     ) -> Result<Response<pb::CheckPermissionResponse>, Status> {
-        let caller = self.caller(&request).await?;
-        let account = request.get_ref().account_id.clone();
-        let answer = async {
-            let ask = ask(&guard::CHECK_PERMISSION, &caller, request)?;
-            let checked = check::check_permission(&self.app, &caller, &ask).await?;
-            Ok(check_response(&self.app, &ask, checked))
-        };
-        answer.await.map(Response::new).map_err(|error: Error| status::status(&error, &account))
+        self.check(&guard::CHECK_PERMISSION, request, check::check_permission, check_response).await
     }
 
     async fn check_permissions(
         &self,
         request: Request<pb::CheckPermissionsRequest>,
     ) -> Result<Response<pb::CheckPermissionsResponse>, Status> {
-        let caller = self.caller(&request).await?;
-        let account = request.get_ref().account_id.clone();
-        let answer = async {
-            let ask = ask(&guard::CHECK_PERMISSIONS, &caller, request)?;
-            let checked = check::check_permissions(&self.app, &caller, &ask).await?;
-            Ok(checks_response(&self.app, &ask, checked))
-        };
-        answer.await.map(Response::new).map_err(|error: Error| status::status(&error, &account))
+        self.check(&guard::CHECK_PERMISSIONS, request, check::check_permissions, checks_response).await
     }
 
     async fn list_permissions(
         &self,
         request: Request<pb::ListPermissionsRequest>,
     ) -> Result<Response<pb::ListPermissionsResponse>, Status> {
-        let caller = self.caller(&request).await?;
-        let account = request.get_ref().account_id.clone();
-        let answer = async {
-            let ask = ask(&guard::LIST_PERMISSIONS, &caller, request)?;
-            let listed = check::list_permissions(&self.app, &caller, &ask).await?;
-            Ok(permissions_response(&self.app, &ask, listed))
-        };
-        answer.await.map(Response::new).map_err(|error: Error| status::status(&error, &account))
+        self.check(&guard::LIST_PERMISSIONS, request, check::list_permissions, permissions_response).await
     }
 
     async fn list_roles(
@@ -71,7 +51,36 @@ impl pb::authorization_service_server::AuthorizationService for Api {
     }
 }
 
-/// The shorter path of a check: no task of its own, no digest.
+impl Api {
+    /// The shorter path of a check: no task of its own, no digest, no line in the log, and no span unless
+    /// it is traced.
+    async fn check<Q: Parse, Outcome, R>(
+        &self,
+        guard: &'static guard::Guard,
+        request: Request<Q>,
+        use_case: impl AsyncFnOnce(&App, &Caller, &Q::Command) -> Result<Outcome, Error>,
+        answer: impl FnOnce(&App, &Q::Command, Outcome) -> R,
+    ) -> Result<Response<R>, Status> {
+        let span = telemetry::check_span(guard.method, request.metadata().as_ref());
+        let checking = async {
+            let caller = self.caller(&request).await?;
+            let account = request.get_ref().account().to_owned();
+            let answer = async {
+                let ask = ask(guard, &caller, request)?;
+                let outcome = use_case(&self.app, &caller, &ask).await?;
+                Ok(answer(&self.app, &ask, outcome))
+            };
+            answer.await.map(Response::new).map_err(|error: Error| {
+                self.app.counters.refused(status::reason(&error).into());
+                status::status(&error, &account)
+            })
+        };
+        let answer = checking.instrument(span.clone()).await;
+        telemetry::call_ended(&span, code_of(&answer));
+        answer
+    }
+}
+
 fn ask<Q: Parse>(guard: &guard::Guard, caller: &Caller, request: Request<Q>) -> Result<Q::Command, Error> {
     let message = admit(guard, caller, request)?;
     let mut parser = Parser::without_digest();

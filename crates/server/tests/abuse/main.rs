@@ -29,7 +29,7 @@ const GROWTH_MAX_BYTES: i64 = 10 << 20;
 struct Silent;
 
 impl Observer for Silent {
-    fn call(&self, _: &'static str, _: Code, _: Duration) {}
+    fn call(&self, _: usize, _: &'static str, _: Code, _: Duration) {}
     fn panic(&self, _: &'static str) {}
 }
 
