@@ -20,11 +20,12 @@ use std::future::Future;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
+use tokio::task::JoinError;
 use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
 use tracing::Instrument;
 use usher_contract::v1 as pb;
-use usher_domain::caller::Caller;
+use usher_domain::caller::{Caller, Scope};
 use usher_domain::id::AccountId;
 
 use crate::app::App;
@@ -178,10 +179,11 @@ impl Api {
             let message = admit(guard, &caller, request)?;
             let mut parser = Parser::of(&message);
             let command = message.parse(&mut parser);
+            require_platform(&caller, &parser)?;
             let command = parser.finish(command)?;
             let work = use_case(self.app.clone(), Caller::clone(&caller), command);
             let done = self.work.spawn(work.in_current_span());
-            done.await.map_err(|e| Error::Internal(format!("a use case ended early: {e}")))?
+            joined(done.await)
         };
         match outcome.await {
             Ok(outcome) => {
@@ -201,6 +203,16 @@ impl Api {
     }
 }
 
+/// What a task came to. Its panic goes on in the call that waits for it, where panics are counted and
+/// answered.
+fn joined<T>(done: Result<Result<T, Error>, JoinError>) -> Result<T, Error> {
+    match done.map_err(JoinError::try_into_panic) {
+        Ok(outcome) => outcome,
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        Err(Err(ended)) => Err(Error::Internal(format!("a use case ended early: {ended}"))),
+    }
+}
+
 /// What the caller may: its scopes, and the account that the message names. That comes before
 /// anything is read, so an account that a caller may not reach looks like any other.
 fn admit<Q: Parse>(guard: &Guard, caller: &Caller, request: Request<Q>) -> Result<Q, Error> {
@@ -216,6 +228,14 @@ fn require_scope(guard: &Guard, caller: &Caller) -> Result<(), Error> {
         [first, ..] => Err(Error::ScopeMissing(*first)),
         [] => Err(Error::Internal(format!("`{}` names no scope", guard.rpc))),
     }
+}
+
+/// To act as the platform takes its scope: no actor's right stands behind it.
+fn require_platform(caller: &Caller, parser: &Parser) -> Result<(), Error> {
+    if parser.acts_as_platform() && !caller.scopes.contains(Scope::Platform) {
+        return Err(Error::ScopeMissing(Scope::Platform));
+    }
+    Ok(())
 }
 
 fn require_account(caller: &Caller, account: &str) -> Result<(), Error> {
@@ -238,5 +258,22 @@ fn token_of(app: &App, account: &str, revision: i64) -> String {
     match AccountId::parse(account) {
         Ok(account) if revision > 0 => token::consistency(&app.epoch(), &account, revision),
         _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_use_cases_panic_goes_on_in_its_call() {
+        let done = tokio::spawn(async { Ok(7) }).await;
+        assert!(matches!(joined(done), Ok(7)));
+        let done: Result<Result<(), Error>, _> = tokio::spawn(async { panic!("in a use case") }).await;
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| joined(done)));
+        assert_eq!(caught.unwrap_err().downcast_ref(), Some(&"in a use case"));
+        let task = tokio::spawn(std::future::pending::<Result<(), Error>>());
+        task.abort();
+        assert!(matches!(joined(task.await), Err(Error::Internal(_))));
     }
 }

@@ -288,7 +288,7 @@ fn explanation(app: &App, explained: check::Explained) -> pb::Explanation {
     let act = &explained.act;
     let action = model.and_then(|model| model.action(&act.resource_type, &act.action).ok());
     let mut told = pb::Explanation {
-        parts: explained.parts.into_iter().map(part).collect(),
+        parts: explained.parts.iter().map(|part| explanation_part(part, &explained)).collect(),
         role_title: role.map(|role| role.title.to_string()).unwrap_or_default(),
         ..Default::default()
     };
@@ -301,8 +301,8 @@ fn explanation(app: &App, explained: check::Explained) -> pb::Explanation {
         model.id().clone_into(&mut told.model);
         model.digest().clone_into(&mut told.model_version);
     }
-    if let (Some(standing), Some(facts)) = (standing, explained.facts) {
-        states(&mut told, model, &standing, &facts, explained.as_of);
+    if let (Some(standing), Some(facts)) = (standing, &explained.facts) {
+        states(&mut told, model, &standing, facts, explained.as_of);
     }
     told
 }
@@ -334,7 +334,7 @@ fn states(
     told.standing_changed_revision = facts.changed_revision;
 }
 
-fn part(part: Part) -> pb::ExplanationPart {
+fn explanation_part(part: &Part, of: &check::Explained) -> pb::ExplanationPart {
     let kind = match part.part {
         PartKind::Account => pb::DecisionPart::Account,
         PartKind::Member => pb::DecisionPart::Member,
@@ -347,10 +347,23 @@ fn part(part: Part) -> pb::ExplanationPart {
     pb::ExplanationPart {
         part: kind.into(),
         holds: part.holds,
-        detail: part.detail,
+        detail: part.detail.clone(),
         reason: part.reason.map_or(pb::DecisionReason::Unspecified, decision_reason).into(),
-        // When a part came to be as it is, is known of none yet.
-        since_time: None,
+        since_time: of.facts.as_ref().and_then(|facts| since(part, facts)).map(timestamp),
+    }
+}
+
+/// Since when a part is as it is. A member's parts remember it; what the clock alone brings about
+/// began at its time.
+fn since(part: &Part, facts: &usher_storage::StandingFacts) -> Option<usher_domain::time::Time> {
+    match part.part {
+        PartKind::Account => facts.since.account,
+        PartKind::Member => facts.since.member,
+        PartKind::Subscription => facts.record.lapse_time.filter(|_| !part.holds),
+        PartKind::OverLimit => facts.record.over_limit_end_time.filter(|_| !part.holds),
+        PartKind::Seat => facts.since.seat,
+        PartKind::Role => facts.since.role,
+        PartKind::Owner | PartKind::Automation => None,
     }
 }
 

@@ -150,7 +150,10 @@ fn member() -> TableCreateStatement {
         .col(string("state").check(one_of("state", &["active", "suspended"])))
         .col(boolean("seat"))
         .col(big_integer("join_time"))
-        .col(big_integer_null("suspend_time"))
+        // Since when state, role and seat are as they are: an explanation says so.
+        .col(big_integer("state_time"))
+        .col(big_integer("role_time"))
+        .col(big_integer("seat_time"))
         .col(big_integer_null("first_sign_in_time"))
         .col(big_integer_null("last_sign_in_time"))
         .col(string_null("invited_by"))
