@@ -12,21 +12,22 @@
 //! `tests/cache_model.rs` of this crate.
 
 mod floors;
+mod key;
 mod lease;
 mod loads;
 
-use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use quick_cache::OptionsBuilder;
 use quick_cache::sync::Cache;
-use quick_cache::{Equivalent, OptionsBuilder};
 use usher_domain::id::{AccountId, UserId};
 use usher_policy::{Catalogue, Standing};
 use usher_storage::{ChangedAccount, Store};
 
 use crate::error::Error;
 use floors::Floors;
+use key::{Key, KeyRef, Packed};
 pub use lease::{Lease, Moment};
 use loads::Loads;
 
@@ -44,44 +45,6 @@ pub enum Freshness {
     AtLeast(i64),
     /// Read now.
     Full,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Key {
-    account: AccountId,
-    /// `None` is automation.
-    subject: Option<UserId>,
-}
-
-/// A key to look up by, without an allocation.
-struct KeyRef<'a> {
-    account: &'a AccountId,
-    subject: Option<&'a UserId>,
-}
-
-impl Key {
-    fn borrow(&self) -> KeyRef<'_> {
-        KeyRef { account: &self.account, subject: self.subject.as_ref() }
-    }
-}
-
-impl Hash for Key {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.borrow().hash(state);
-    }
-}
-
-impl Hash for KeyRef<'_> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.account.hash(state);
-        self.subject.hash(state);
-    }
-}
-
-impl Equivalent<Key> for KeyRef<'_> {
-    fn equivalent(&self, key: &Key) -> bool {
-        *self.account == key.account && self.subject == key.subject.as_ref()
-    }
 }
 
 /// An account's standing, `None` when there is no such account.
@@ -125,7 +88,7 @@ pub struct Figures {
 }
 
 pub struct Standings {
-    entries: Cache<Key, Entry, quick_cache::UnitWeighter, foldhash::fast::RandomState>,
+    entries: Cache<Packed, Entry, quick_cache::UnitWeighter, foldhash::fast::RandomState>,
     floors: Floors,
     lease: Lease,
     loads: Loads,
@@ -201,7 +164,7 @@ impl Standings {
     }
 
     /// The standing in memory, if it may be used: lease first, then the floor, then the entry.
-    pub fn hit(&self, account: &AccountId, subject: Option<&UserId>, freshness: Freshness) -> Option<Known> {
+    pub fn hit(&self, account: &str, subject: Option<&str>, freshness: Freshness) -> Option<Known> {
         let now = Moment::now();
         let wanted = match freshness {
             Freshness::Full => return None,
@@ -232,7 +195,7 @@ impl Standings {
         subject: Option<&UserId>,
         freshness: Freshness,
     ) -> Result<Found, Error> {
-        if let Some(known) = self.hit(account, subject, freshness) {
+        if let Some(known) = self.hit(account.as_str(), subject.map(UserId::as_str), freshness) {
             return Ok(Found { known, stale: false });
         }
         if let Some(known) = self.load(store, roles, account, subject, freshness).await {
@@ -265,21 +228,21 @@ impl Standings {
         if !self.lease.holds(Moment::now()) {
             return None;
         }
-        let floor = self.floors.of(account);
+        let floor = self.floors.of(account.as_str());
         if revision_of(&known) < floor.max(wanted) {
             return None;
         }
-        self.put(key, Entry { known, born: loaded.began });
+        self.put(key.borrow(), Entry { known, born: loaded.began });
         Some(known)
     }
 
     /// Keeps an entry unless a newer one is there.
-    fn put(&self, key: Key, entry: Entry) {
+    fn put(&self, key: KeyRef<'_>, entry: Entry) {
         let newer = self.entries.peek(&key).is_some_and(|kept| {
             (revision_of(&kept.known), kept.born) > (revision_of(&entry.known), entry.born)
         });
         if !newer {
-            self.entries.insert(key, entry);
+            self.entries.insert(key.pack(), entry);
         }
     }
 
@@ -319,8 +282,10 @@ impl Standings {
     ) -> Result<Found, Error> {
         let is_away = matches!(error, usher_storage::Error::Unavailable(_));
         if is_away && freshness == Freshness::Latency && self.lease.holds_in_outage(Moment::now()) {
-            let entry = self.entries.get(&KeyRef { account, subject });
-            let entry = entry.filter(|entry| revision_of(&entry.known) >= self.floors.of(account));
+            let subject = subject.map(UserId::as_str);
+            let entry = self.entries.get(&KeyRef { account: account.as_str(), subject });
+            let floor = self.floors.of(account.as_str());
+            let entry = entry.filter(|entry| revision_of(&entry.known) >= floor);
             if let Some(entry) = entry {
                 return Ok(Found { known: entry.known, stale: true });
             }

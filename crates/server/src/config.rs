@@ -18,6 +18,7 @@ use crate::authenticate::config::{CallerConfig, CallersConfig, IssuerConfig};
 use crate::clock::Clock;
 use crate::error::nearest;
 use crate::transport::limits::Limits;
+use crate::transport::serving;
 use crate::transport::tls::{ClientCertificates, TlsFiles};
 
 /// How a setting is written in a variable.
@@ -52,6 +53,11 @@ pub const SETTINGS: &[Setting] = &[
         "serve other addresses than loopback without caller authentication",
     ),
     setting("server.reflection", Kind::Flag, "serve the contract's descriptors, for grpcurl and its like"),
+    setting(
+        "server.threads",
+        Kind::Number,
+        "threads that serve connections and answer checks from memory; 0 is one for each core",
+    ),
     setting("server.probe_listen", Kind::Text, "a plaintext port for health probes alone"),
     setting("server.metrics_listen", Kind::Text, "a plaintext port where Prometheus reads `/metrics`"),
     setting(
@@ -201,6 +207,8 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     pub insecure: bool,
     pub reflection: bool,
+    /// 0: one for each core.
+    pub threads: usize,
     /// Kubernetes' gRPC probes speak plaintext alone.
     pub probe_listen: Option<SocketAddr>,
     pub metrics_listen: Option<SocketAddr>,
@@ -214,11 +222,22 @@ impl Default for ServerConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 50051)),
             insecure: false,
             reflection: true,
+            threads: 0,
             probe_listen: None,
             metrics_listen: None,
             drain_lead_seconds: 0,
             drain_seconds: 20,
         }
+    }
+}
+
+/// More than machines have cores.
+const SERVING_THREADS_MAX: usize = 1024;
+
+impl ServerConfig {
+    /// How many threads serve.
+    pub fn threads(&self) -> usize {
+        if self.threads == 0 { serving::threads_default() } else { self.threads }
     }
 }
 
@@ -391,6 +410,9 @@ impl Config {
                  one poll may fail"
                     .into(),
             );
+        }
+        if self.server.threads > SERVING_THREADS_MAX {
+            problems.push(format!("`server.threads` is more than {SERVING_THREADS_MAX}"));
         }
         problems.extend(self.tls.files().err());
         self.check_certificates(&mut problems);

@@ -4,6 +4,7 @@
 mod tasks;
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +37,7 @@ use crate::token::PageTokens;
 use crate::transport::accept::Door;
 use crate::transport::listen::check_listen;
 use crate::transport::outcome::OutcomeLayer;
+use crate::transport::serving::Serving;
 use crate::transport::tls::{RELOAD_INTERVAL, Tls};
 use crate::worker::changes;
 use crate::worker::outbox::{self, Links};
@@ -219,7 +221,8 @@ pub async fn serve(
     tasks.spawn("readiness", health::keep_watch(app.clone(), health.clone(), stop.clone()));
 
     let api = Api::new(app.clone(), authenticator, tokio::runtime::Handle::current());
-    let routes = rpc::routes(api, &config.limits, config.server.reflection).map_err(StartError)?;
+    let reflection = config.server.reflection;
+    let services = rpc::services(api, &config.limits, reflection, health.service()).map_err(StartError)?;
     let calls = Calls::new(app.clone(), &meters.meter(), rpc::methods());
     let outcome = OutcomeLayer::new(&config.limits, rpc::methods(), calls);
     if let Some(unused) = outcome.deadlines_unused(&config.limits).first() {
@@ -227,22 +230,31 @@ pub async fn serve(
     }
     let door = Door::new(config.limits.clone(), tls.clone());
     start_metrics(config, &app, &meters, (door.clone(), tls), &mut tasks, &stop).await?;
-    let server = config
-        .limits
-        .apply(Server::builder())
-        .layer(outcome)
-        .add_routes(routes.add_service(health.service()))
-        .serve_with_incoming_shutdown(door.incoming(listener), app.closing.clone().cancelled_owned());
+    let (limits, closing) = (config.limits.clone(), app.closing.clone());
+    let serving = Serving::start(config.server.threads(), &door, listener, move |incoming| {
+        limits.apply(Server::builder()).layer(outcome.clone()).serve_with_incoming_shutdown(
+            services.clone(),
+            incoming,
+            closing.clone().cancelled_owned(),
+        )
+    })
+    .map_err(|e| StartError(format!("cannot start the threads that serve: {e}")))?;
     tracing::info!(%address, "serving");
-    let served = tokio::select! {
-        served = server => served.map_err(|e| StartError(format!("the server failed: {e}"))),
+    let cut = serving.cut();
+    let mut serving = pin!(serving.ended());
+    let (served, is_over) = tokio::select! {
+        served = &mut serving => (served.map_err(|e| StartError(format!("the server failed: {e}"))), true),
         () = drain(config, &app, &health, shutdown) => {
             tracing::warn!("calls did not finish in time and are cut");
-            Ok(())
+            (Ok(()), false)
         }
-        ended = tasks.first_end() => Err(ended),
+        ended = tasks.first_end() => (Err(ended), false),
     };
     app.closing.cancel();
+    cut.cancel();
+    if !is_over {
+        let _ = serving.await;
+    }
     stop.cancel();
     tasks.finish(TASKS_STOP_MAX).await;
     meters.flush().await;

@@ -5,13 +5,16 @@
 mod account;
 mod audit;
 mod authorization;
+mod check;
 pub(crate) mod client;
 mod convert;
+mod explanation;
 mod invitation;
 mod license;
 mod member;
 mod ownership;
 pub(crate) mod parse;
+mod services;
 mod sign_in;
 pub mod status;
 mod user;
@@ -23,6 +26,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinError;
 use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
+use tonic_health::pb::health_server::{Health, HealthServer};
 use tracing::Instrument;
 use usher_contract::v1 as pb;
 use usher_domain::caller::{Caller, Scope};
@@ -38,7 +42,9 @@ use crate::transport::limits::Limits;
 use crate::transport::outcome::Method;
 use crate::transport::request_id::RequestId;
 use crate::{telemetry, token};
+use check::Ask;
 use parse::{Parse, Parser};
+pub use services::Services;
 
 /// All services of the contract, on one app.
 #[derive(Clone)]
@@ -61,12 +67,17 @@ pub const SERVICES: [&str; 7] = [
     "usher.v1.AuditService",
 ];
 
-/// All services, with the contract's descriptors in both versions of the reflection protocol if they
+/// All services and `health`, with the contract's descriptors in both versions of the reflection protocol if they
 /// are wanted: several tools still speak the older.
 ///
 /// # Errors
 /// When the descriptors cannot be read.
-pub fn routes(api: Api, limits: &Limits, reflection: bool) -> Result<Routes, String> {
+pub fn services(
+    api: Api,
+    limits: &Limits,
+    reflection: bool,
+    health: HealthServer<impl Health>,
+) -> Result<Services, String> {
     /// A service within the limits of its messages.
     macro_rules! service {
         ($module:ident, $server:ident) => {
@@ -75,8 +86,9 @@ pub fn routes(api: Api, limits: &Limits, reflection: bool) -> Result<Routes, Str
                 .max_encoding_message_size(limits.response_bytes)
         };
     }
+    let checks = service!(authorization_service_server, AuthorizationServiceServer);
     let mut routes = Routes::default()
-        .add_service(service!(authorization_service_server, AuthorizationServiceServer))
+        .add_service(health)
         .add_service(service!(member_service_server, MemberServiceServer))
         .add_service(service!(license_service_server, LicenseServiceServer))
         .add_service(service!(account_service_server, AccountServiceServer))
@@ -96,7 +108,7 @@ pub fn routes(api: Api, limits: &Limits, reflection: bool) -> Result<Routes, Str
             .add_service(builder().build_v1().map_err(failed)?)
             .add_service(builder().build_v1alpha().map_err(failed)?);
     }
-    Ok(routes)
+    Ok(Services::new(checks, routes))
 }
 
 /// Every method that is served, for the layer that counts and bounds calls.
@@ -122,6 +134,7 @@ pub(crate) trait Answer<Outcome> {
 }
 
 impl Api {
+    /// `work` is the runtime of use cases, not one of those that serve.
     pub fn new(app: App, authenticator: Arc<Authenticator>, work: Handle) -> Self {
         Self { app, authenticator, work }
     }
@@ -160,6 +173,32 @@ impl Api {
         answer
     }
 
+    /// The shorter path of a check. What memory knows is answered at once, in the connection's own task,
+    /// and has a span only if it is traced; the rest goes where all use cases go. No line is logged.
+    async fn check<Q: Ask>(
+        &self,
+        guard: &'static Guard,
+        request: Request<Q>,
+    ) -> Result<Response<Q::Response>, Status> {
+        let caller = self.caller(&request).await?;
+        let span = telemetry::check_span(guard.method, request.metadata().as_ref());
+        let message = request.into_inner();
+        let known = admit(guard, &caller, message.account())
+            .map_or_else(|error| Some(Err(error)), |()| span.in_scope(|| message.ask_memory(&self.app)));
+        let answer = match known {
+            Some(known) => known.map_err(|error| self.refuse(&error, message.account())),
+            None => {
+                let account = message.account().to_owned();
+                let read =
+                    self.work.spawn(message.ask_store(self.app.clone()).instrument(span.clone())).await;
+                let read = read.unwrap_or_else(|e| Err(Error::Internal(format!("a check ended early: {e}"))));
+                read.map_err(|error| self.refuse(&error, &account))
+            }
+        };
+        telemetry::call_ended(&span, code_of(&answer));
+        answer.map(Response::new)
+    }
+
     async fn call<Q, Outcome, R, Fut>(
         &self,
         guard: &'static Guard,
@@ -176,7 +215,8 @@ impl Api {
         let caller = self.caller(&request).await?;
         let account = request.get_ref().account().to_owned();
         let outcome = async {
-            let message = admit(guard, &caller, request)?;
+            admit(guard, &caller, request.get_ref().account())?;
+            let message = request.into_inner();
             let mut parser = Parser::of(&message);
             let command = message.parse(&mut parser);
             require_platform(&caller, &parser)?;
@@ -193,13 +233,19 @@ impl Api {
                 Ok(Response::new(R::answer(&self.app, &account, outcome)))
             }
             Err(error) => {
-                let reason = status::reason(&error);
-                self.app.counters.refused(reason.into());
-                let reason = status::name(reason);
+                let reason = status::name(status::reason(&error));
                 tracing::info!(rpc = guard.rpc, caller = %caller.name, reason, trace_id, "refused");
-                Err(status::status(&error, &account))
+                Err(self.refuse(&error, &account))
             }
         }
+    }
+}
+
+impl Api {
+    /// Counts a refusal, and says it as the wire does.
+    fn refuse(&self, error: &Error, account: &str) -> Status {
+        self.app.counters.refused(status::reason(error).into());
+        status::status(error, account)
     }
 }
 
@@ -215,11 +261,9 @@ fn joined<T>(done: Result<Result<T, Error>, JoinError>) -> Result<T, Error> {
 
 /// What the caller may: its scopes, and the account that the message names. That comes before
 /// anything is read, so an account that a caller may not reach looks like any other.
-fn admit<Q: Parse>(guard: &Guard, caller: &Caller, request: Request<Q>) -> Result<Q, Error> {
+fn admit(guard: &Guard, caller: &Caller, account: &str) -> Result<(), Error> {
     require_scope(guard, caller)?;
-    let message = request.into_inner();
-    require_account(caller, message.account())?;
-    Ok(message)
+    require_account(caller, account)
 }
 
 fn require_scope(guard: &Guard, caller: &Caller) -> Result<(), Error> {
@@ -255,10 +299,7 @@ fn code_of<T>(answer: &Result<T, Status>) -> Code {
 
 /// The consistency token beside a revision; empty when there is no such account.
 fn token_of(app: &App, account: &str, revision: i64) -> String {
-    match AccountId::parse(account) {
-        Ok(account) if revision > 0 => token::consistency(&app.epoch(), &account, revision),
-        _ => String::new(),
-    }
+    if revision > 0 { token::consistency(&app.epoch.load(), account, revision) } else { String::new() }
 }
 
 #[cfg(test)]

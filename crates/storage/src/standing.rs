@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::store::{Store, Tx};
 
 const STANDING: &str = "\
-SELECT a.revision, a.state, a.model, a.grace_end_time, a.over_limit_end_time, a.over_limit_clear_time, \
+SELECT a.revision, a.state, a.model, a.grace_end_time, a.over_limit, a.over_limit_end_time, a.over_limit_clear_time, \
 a.expire_time, a.suspend_time, a.changed_time AS account_changed_time, a.changed_event AS account_changed_event, \
 a.changed_revision AS account_changed_revision, \
 m.state AS member_state, m.role, m.seat, m.state_time, m.role_time, m.seat_time, m.changed_time AS member_changed_time, \
@@ -24,6 +24,7 @@ struct Row {
     model: String,
     expire_time: Option<i64>,
     grace_end_time: Option<i64>,
+    over_limit: bool,
     over_limit_end_time: Option<i64>,
     over_limit_clear_time: Option<i64>,
     suspend_time: Option<i64>,
@@ -45,7 +46,6 @@ struct Row {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StandingFacts {
     pub record: StandingRecord,
-    pub expire_time: Option<Time>,
     pub since: Since,
     /// The last change that touched this standing, and the kind of its event.
     pub changed_time: Time,
@@ -117,12 +117,13 @@ fn from_row(row: Row) -> Result<StandingFacts, Error> {
             revision: row.revision,
             account_state: from_word("account state", &row.state)?,
             model: row.model,
+            expire_time: time_opt(row.expire_time),
             lapse_time: time_opt(row.grace_end_time),
+            over_limit: row.over_limit,
             over_limit_end_time: time_opt(row.over_limit_end_time),
             over_limit_clear_time: time_opt(row.over_limit_clear_time),
             member,
         },
-        expire_time: time_opt(row.expire_time),
         since: Since {
             account: time_opt(row.suspend_time),
             member: time_opt(row.state_time),

@@ -48,7 +48,8 @@ impl Load {
                     self.retries.fetch_add(attempt, Ordering::Relaxed);
                     return answer;
                 }
-                // A connection that breaks is UNAVAILABLE; tonic's client also says UNKNOWN and CANCELLED.
+                // A connection that breaks is UNAVAILABLE; tonic's client also says UNKNOWN, CANCELLED and
+                // INTERNAL, and names the connection's error as the source.
                 Err(status) if is_worth_a_try(&status) => tokio::time::sleep(PAUSE).await,
                 Err(status) => panic!("{what}: {status:?}"),
             }
@@ -99,7 +100,7 @@ impl Load {
 
 fn is_worth_a_try(status: &tonic::Status) -> bool {
     matches!(status.code(), Code::Unavailable)
-        || (matches!(status.code(), Code::Unknown | Code::Cancelled)
+        || (matches!(status.code(), Code::Unknown | Code::Cancelled | Code::Internal)
             && std::error::Error::source(status).is_some())
 }
 

@@ -157,6 +157,7 @@ fn new_account(command: &CreateAccount, model: &RoleModel, now: Time) -> Account
         license: License {
             purchased: command.purchased,
             subscription: command.subscription.clone(),
+            over_limit: false,
             over_limit_end_time: None,
             seats_as_of: None,
             subscription_as_of: None,

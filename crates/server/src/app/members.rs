@@ -31,7 +31,7 @@ impl Read {
     /// When the token is of another account or epoch, or from the future.
     pub fn require_revision(&self, app: &App, revision: i64) -> Result<(), Error> {
         let Some(token) = &self.at_least_as_fresh else { return Ok(()) };
-        let wanted = token::read_consistency(token, &app.epoch(), &self.account_id)?;
+        let wanted = token::read_consistency(token, &app.epoch(), self.account_id.as_str())?;
         if wanted > revision { Err(Error::RevisionInFuture.with("revision", revision)) } else { Ok(()) }
     }
 }

@@ -182,7 +182,7 @@ pub(super) fn external_username(
     at: &str,
     identity: &pb::ExternalUsername,
 ) -> Option<ExternalUsername> {
-    let username = parser.take(&format!("{at}.username"), username(&identity.username));
+    let username = parser.take(format_args!("{at}.username"), username(&identity.username));
     let issuer = parser.line(&format!("{at}.issuer"), &identity.issuer, NAME_LENGTH_MAX);
     Some(ExternalUsername { username: username?, issuer: issuer? })
 }

@@ -95,6 +95,7 @@ fn account() -> TableCreateStatement {
         .col(big_integer_null("purchased").check(Expr::col(column("purchased")).between(0, 1_000_000)))
         .col(big_integer_null("expire_time"))
         .col(big_integer_null("grace_end_time"))
+        .col(boolean("over_limit"))
         .col(big_integer_null("over_limit_end_time"))
         .col(big_integer_null("over_limit_clear_time"))
         .col(big_integer_null("seats_as_of"))
