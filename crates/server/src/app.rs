@@ -39,12 +39,14 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, broadcast};
+use tokio_util::sync::CancellationToken;
 use usher_domain::id::AccountId;
 use usher_policy::Catalogue;
 use usher_storage::{Engine, Store};
 
 use crate::cache::Standings;
 use crate::clock::Clock;
+use crate::metrics::Counters;
 use crate::password::Passwords;
 use crate::token::PageTokens;
 
@@ -76,6 +78,9 @@ pub struct Parts {
     pub changes: broadcast::Sender<AccountId>,
     /// Wakes the worker that sends mails.
     pub mail_waits: Notify,
+    pub counters: Counters,
+    /// Ends those who follow an account when the server stops.
+    pub closing: CancellationToken,
 }
 
 /// Cheap to clone.

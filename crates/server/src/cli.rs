@@ -6,8 +6,11 @@ mod audit;
 mod check;
 mod config;
 mod demo;
+mod doctor;
 mod export;
+mod health;
 mod import;
+mod output;
 mod progress;
 mod roles;
 mod serve;
@@ -49,6 +52,9 @@ enum Command {
     /// Look after the audit log.
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Look at all that a server needs (configuration, database, mail server, certificates, clock, secrets)
+    /// and say what to do. Exits with 0 if nothing is in the way of a server, else with 1.
+    Doctor(doctor::Doctor),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(config::Config),
@@ -58,6 +64,9 @@ enum Command {
     /// Ask a running server whether a subject may do something. Exits with 0 for ALLOW, 1 for DENY, and
     /// 2 when there is no answer.
     Check(check::Check),
+    /// Ask a running server whether it can answer. Exits with 0 if it can, 1 if not, and 2 when there is
+    /// no answer.
+    Health(health::Health),
 }
 
 /// For commands that serve, or look at what serving would be.
@@ -148,6 +157,8 @@ pub fn run() -> ExitCode {
             Command::Config(config) => config::config(&config),
             Command::Roles(roles) => roles::roles(&roles),
             Command::Check(check) => return Err(check::check(&check).await),
+            Command::Doctor(doctor) => return Err(doctor::doctor(&doctor).await),
+            Command::Health(health) => return Err(health::health(&health).await),
         }
         .map(|()| ExitCode::SUCCESS)
         .map_err(|error| fail(&error))

@@ -158,6 +158,17 @@ impl Mailer {
         }
     }
 
+    /// Says hello to the mail server as far as the login, and sends nothing.
+    ///
+    /// # Errors
+    /// When it does not let us in.
+    pub async fn greet(&self) -> Result<(), SendError> {
+        match &self.carrier {
+            Carrier::Smtp(smtp) => smtp.greet().await,
+            Carrier::Files(_) | Carrier::Nowhere => Ok(()),
+        }
+    }
+
     /// Takes leave of the mail server.
     pub async fn close(&self) {
         if let Carrier::Smtp(smtp) = &self.carrier {

@@ -260,6 +260,7 @@ impl Follower {
         loop {
             tokio::select! {
                 () = self.sender.closed() => return Ok(false),
+                () = self.app.closing.cancelled() => return Ok(false),
                 changed = changes.recv() => match changed {
                     Ok(account) if account != self.account => {}
                     Ok(_) | Err(RecvError::Lagged(_)) => return Ok(true),
