@@ -26,7 +26,7 @@ use tokio::runtime::Handle;
 use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
 use tonic_health::pb::health_server::{Health, HealthServer};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 use usher_contract::v1 as pb;
 use usher_domain::caller::Caller;
 use usher_domain::id::AccountId;
@@ -139,7 +139,13 @@ impl Api {
     /// Who calls, proven by certificate or token.
     async fn caller<Q>(&self, request: &Request<Q>) -> Result<Arc<Caller>, Status> {
         let connection = request.extensions().get::<Connection>();
-        self.authenticator.authenticate(request.metadata().as_ref(), connection).await
+        let headers = request.metadata().as_ref();
+        match self.authenticator.recognise(headers, connection) {
+            Some(known) => known,
+            // In a box: the waiting for keys would make the future of every call large, and futures are
+            // copied.
+            None => Box::pin(self.authenticator.authenticate(headers, connection)).await,
+        }
     }
 
     /// The one path of a call: prove the caller, parse, run the use case, map its result or error.
@@ -175,16 +181,17 @@ impl Api {
             .map_or_else(|error| Some(Err(error)), |()| span.in_scope(|| message.ask_memory(&self.app)));
         let answer = match known {
             Some(known) => known.map_err(|error| status::status(&error, message.account())),
-            None => {
-                let account = message.account().to_owned();
-                let read =
-                    self.work.spawn(message.ask_store(self.app.clone()).instrument(span.clone())).await;
-                let read = read.unwrap_or_else(|e| Err(Error::Internal(format!("a check ended early: {e}"))));
-                read.map_err(|error| status::status(&error, &account))
-            }
+            None => Box::pin(self.read(message, span.clone())).await,
         };
         telemetry::call_ended(&span, answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
         answer.map(Response::new)
+    }
+
+    async fn read<Q: Ask>(&self, message: Q, span: Span) -> Result<Q::Response, Status> {
+        let account = message.account().to_owned();
+        let read = self.work.spawn(message.ask_store(self.app.clone()).instrument(span)).await;
+        let read = read.unwrap_or_else(|e| Err(Error::Internal(format!("a check ended early: {e}"))));
+        read.map_err(|error| status::status(&error, &account))
     }
 
     async fn call<Q, Outcome, R, Fut>(
