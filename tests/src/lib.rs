@@ -4,6 +4,8 @@
 //! Deliberately absent: retries, and sleeps where a condition can be awaited.
 
 pub mod acting;
+pub mod any_call;
+pub mod callers;
 pub mod cast;
 pub mod engine;
 pub mod harness;
@@ -12,6 +14,7 @@ pub mod mailbox;
 pub mod person;
 pub mod process;
 pub mod refused;
+pub mod samples;
 pub mod smtp;
 
 pub use acting::By::{self, Actor, Nobody, Platform};

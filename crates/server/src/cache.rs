@@ -293,3 +293,36 @@ impl Standings {
         Err(error.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Ids that would run together if a key were a text.
+    const ID: &str = "[a-b]([.:_-]?[a-b]){0,2}";
+
+    fn key((account, subject): &(String, Option<String>)) -> KeyRef<'_> {
+        KeyRef { account, subject: subject.as_deref() }
+    }
+
+    proptest! {
+        /// What is kept for one subject of one account is found by no other, automation among them.
+        #[test]
+        fn every_subject_of_every_account_has_a_key_of_its_own(
+            asked in proptest::collection::vec((ID, proptest::option::of(ID)), 2..40),
+        ) {
+            let kept = Cache::<Packed, usize>::new(1_000);
+            let mut expected = std::collections::HashMap::new();
+            for (at, pair) in asked.iter().enumerate() {
+                kept.insert(key(pair).pack(), at);
+                expected.insert(pair, at);
+            }
+            for pair in &asked {
+                prop_assert_eq!(kept.get(&key(pair)), expected.get(pair).copied());
+            }
+            prop_assert_eq!(kept.len(), expected.len());
+        }
+    }
+}

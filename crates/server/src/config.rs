@@ -364,6 +364,31 @@ impl Config {
         callers.compile(clock.wall()).map_err(ConfigError)
     }
 
+    /// A certificate that nobody asks for proves nothing.
+    fn check_certificates(&self, problems: &mut Vec<String>) {
+        let asked = self.tls.files().ok().flatten().map(|files| files.client_certificates());
+        if !matches!(asked, None | Some(ClientCertificates::None)) {
+            return;
+        }
+        for caller in &self.callers {
+            let by_certificate = !caller.spiffe.is_empty() || !caller.dns.is_empty();
+            if by_certificate && caller.jwt.is_none() && caller.token_sha256.is_empty() {
+                problems.push(format!(
+                    "caller `{}` is known by its certificate alone, and no caller is asked for one: \
+                     set `tls.client_ca_file`",
+                    caller.name
+                ));
+            }
+        }
+    }
+
+    /// Whether callers' tokens cross a network in the clear.
+    pub fn shows_tokens(&self) -> bool {
+        let by_token = |caller: &CallerConfig| caller.jwt.is_some() || !caller.token_sha256.is_empty();
+        let loopback = self.server.listen.ip().to_canonical().is_loopback();
+        !loopback && self.tls.certificate_file.is_none() && self.callers.iter().any(by_token)
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         let mut problems = Vec::new();
         self.mail.check(&mut problems);
@@ -384,6 +409,7 @@ impl Config {
             problems.push(format!("`server.threads` is more than {SERVING_THREADS_MAX}"));
         }
         problems.extend(self.tls.files().err());
+        self.check_certificates(&mut problems);
         problems.extend(self.limits.problems().into_iter().map(|problem| format!("`[limits]`: {problem}")));
         if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
     }

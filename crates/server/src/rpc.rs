@@ -23,12 +23,13 @@ use std::future::Future;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
+use tokio::task::JoinError;
 use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tracing::{Instrument, Span};
 use usher_contract::v1 as pb;
-use usher_domain::caller::Caller;
+use usher_domain::caller::{Caller, Scope};
 use usher_domain::id::AccountId;
 
 use crate::app::App;
@@ -213,10 +214,11 @@ impl Api {
             let message = request.into_inner();
             let mut parser = Parser::of(&message);
             let command = message.parse(&mut parser);
+            require_platform(&caller, &parser)?;
             let command = parser.finish(command)?;
             let work = use_case(self.app.clone(), Caller::clone(&caller), command);
             let done = self.work.spawn(work.in_current_span());
-            done.await.map_err(|e| Error::Internal(format!("a use case ended early: {e}")))?
+            joined(done.await)
         };
         match outcome.await {
             Ok(outcome) => Ok(Response::new(R::answer(&self.app, &account, outcome))),
@@ -225,6 +227,16 @@ impl Api {
                 Err(status::status(&error, &account))
             }
         }
+    }
+}
+
+/// What a task came to. Its panic goes on in the call that waits for it, where panics are counted and
+/// answered.
+fn joined<T>(done: Result<Result<T, Error>, JoinError>) -> Result<T, Error> {
+    match done.map_err(JoinError::try_into_panic) {
+        Ok(outcome) => outcome,
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        Err(Err(ended)) => Err(Error::Internal(format!("a use case ended early: {ended}"))),
     }
 }
 
@@ -241,6 +253,14 @@ fn require_scope(guard: &Guard, caller: &Caller) -> Result<(), Error> {
         [first, ..] => Err(Error::ScopeMissing(*first)),
         [] => Err(Error::Internal(format!("`{}` names no scope", guard.rpc))),
     }
+}
+
+/// To act as the platform takes its scope: no actor's right stands behind it.
+fn require_platform(caller: &Caller, parser: &Parser) -> Result<(), Error> {
+    if parser.acts_as_platform() && !caller.scopes.contains(Scope::Platform) {
+        return Err(Error::ScopeMissing(Scope::Platform));
+    }
+    Ok(())
 }
 
 fn require_account(caller: &Caller, account: &str) -> Result<(), Error> {
@@ -266,4 +286,21 @@ impl std::fmt::Display for Redacted<'_> {
 /// The consistency token beside a revision; empty when there is no such account.
 fn token_of(app: &App, account: &str, revision: i64) -> String {
     if revision > 0 { token::consistency(&app.epoch.load(), account, revision) } else { String::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_use_cases_panic_goes_on_in_its_call() {
+        let done = tokio::spawn(async { Ok(7) }).await;
+        assert!(matches!(joined(done), Ok(7)));
+        let done: Result<Result<(), Error>, _> = tokio::spawn(async { panic!("in a use case") }).await;
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| joined(done)));
+        assert_eq!(caught.unwrap_err().downcast_ref(), Some(&"in a use case"));
+        let task = tokio::spawn(std::future::pending::<Result<(), Error>>());
+        task.abort();
+        assert!(matches!(joined(task.await), Err(Error::Internal(_))));
+    }
 }

@@ -1,6 +1,6 @@
 //! Members: users in one account.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use sea_orm::sea_query::{Condition, Expr, Func, SimpleExpr};
 use sea_orm::{
@@ -93,11 +93,17 @@ impl Tx {
         Ok(())
     }
 
-    /// Notes a sign-in on all memberships of a user, to the day, so that most of them write nothing.
+    /// Notes a sign-in on the memberships of a user, to the day, so that most of them write nothing; on those
+    /// in the accounts of `reach` alone, if it is given.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn member_note_sign_in(&self, id: &UserId, now: Time) -> Result<(), Error> {
+    pub async fn member_note_sign_in(
+        &self,
+        id: &UserId,
+        now: Time,
+        reach: Option<&BTreeSet<AccountId>>,
+    ) -> Result<(), Error> {
         let day = now.to_the_day().micros();
         let stale = Condition::any()
             .add(member::Column::LastSignInTime.is_null())
@@ -109,6 +115,7 @@ impl Tx {
                 Func::coalesce([Expr::col(member::Column::FirstSignInTime), Expr::val(now.micros())]).into(),
             )
             .filter(member::Column::UserId.eq(id.as_str()))
+            .filter(within(reach))
             .filter(stale)
             .exec(&self.inner)
             .await?;
@@ -278,17 +285,20 @@ impl Tx {
         ids.iter().map(|id| account_id(id)).collect()
     }
 
-    /// A user's memberships with their accounts, by account id, after the given one.
+    /// A user's memberships with their accounts, by account id, after the given one; those in the accounts of
+    /// `reach` alone, if it is given.
     ///
     /// # Errors
     /// Those of the database; a row that does not parse.
     pub async fn membership_list(
         &self,
         id: &UserId,
+        reach: Option<&BTreeSet<AccountId>>,
         after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<(Member, Account)>, Error> {
-        let mut query = member::Entity::find().filter(member::Column::UserId.eq(id.as_str()));
+        let mut query =
+            member::Entity::find().filter(member::Column::UserId.eq(id.as_str())).filter(within(reach));
         if let Some(after) = after {
             query = query.filter(member::Column::AccountId.gt(after));
         }
@@ -420,4 +430,9 @@ fn from_row(
         last_sign_in_time: time_opt(row.last_sign_in_time),
         invited_by: user_id_opt(row.invited_by.as_deref())?,
     })
+}
+
+fn within(reach: Option<&BTreeSet<AccountId>>) -> Condition {
+    let ids = reach.map(|reach| reach.iter().map(AccountId::as_str));
+    Condition::all().add_option(ids.map(|ids| member::Column::AccountId.is_in(ids)))
 }

@@ -34,6 +34,7 @@ pub(crate) trait Parse: prost::Message {
 pub(crate) struct Parser {
     violations: Vec<Violation>,
     digest: String,
+    as_platform: bool,
 }
 
 /// The size of a page that does not say.
@@ -42,11 +43,16 @@ const PAGE_SIZE_DEFAULT: u32 = 50;
 impl Parser {
     /// For one message, whose bytes tell it from another under the same request id.
     pub(crate) fn of(message: &impl prost::Message) -> Self {
-        Self { violations: Vec::new(), digest: hex::encode(Sha256::digest(message.encode_to_vec())) }
+        Self { digest: hex::encode(Sha256::digest(message.encode_to_vec())), ..Self::without_digest() }
     }
 
     pub(crate) fn without_digest() -> Self {
-        Self { violations: Vec::new(), digest: String::new() }
+        Self { violations: Vec::new(), digest: String::new(), as_platform: false }
+    }
+
+    /// Whether the message says that the platform acts, and no member.
+    pub(crate) fn acts_as_platform(&self) -> bool {
+        self.as_platform
     }
 
     /// The command, or all that is wrong.
@@ -180,7 +186,10 @@ impl Parser {
     pub(crate) fn acting(&mut self, acting: Option<Party>) -> Option<Acting> {
         match acting {
             Some(Party::Actor(id)) => self.user("actor_id", &id).map(Acting::Member),
-            Some(Party::Platform) => Some(Acting::Platform),
+            Some(Party::Platform) => {
+                self.as_platform = true;
+                Some(Acting::Platform)
+            }
             None => self.fail_as(
                 Wrong::ActingMissing,
                 "acting",
@@ -206,7 +215,18 @@ impl Parser {
         acting: Option<Party>,
         request_id: &str,
     ) -> Option<Change> {
-        let (account_id, acting) = (self.account(account), self.acting(acting));
+        let acting = self.acting(acting);
+        self.change_by(account, acting, request_id)
+    }
+
+    /// A change whose acting party the message does not name.
+    pub(crate) fn change_by(
+        &mut self,
+        account: &str,
+        acting: Option<Acting>,
+        request_id: &str,
+    ) -> Option<Change> {
+        let account_id = self.account(account);
         let request_id = self.request_id(request_id);
         Some(Change {
             account_id: account_id?,
