@@ -5,12 +5,14 @@
 
 pub mod acting;
 pub mod cast;
+pub mod cluster;
 pub mod engine;
 pub mod harness;
 pub mod lookup;
 pub mod mailbox;
 pub mod person;
 pub mod process;
+pub mod proxy;
 pub mod refused;
 pub mod smtp;
 

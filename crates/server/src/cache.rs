@@ -6,7 +6,8 @@
 //! if a poll that began within `staleness_max` ended well, for only then all floors older than that
 //! are known. So the order of a look-up is lease, then floor, then entry, and a poll publishes its
 //! floors before its start. A load that others joined is judged again after it ends. What does not
-//! pass is read directly, and what is read directly is never kept.
+//! pass is read directly, and what is read directly is never kept. Floors older than a minute go, and
+//! first is told that nothing read before them may be used.
 //!
 //! The argument in full, and the variants that look as good and are wrong, are in the model test
 //! `tests/cache_model.rs` of this crate.
@@ -14,25 +15,23 @@
 mod floors;
 mod lease;
 mod loads;
+mod memory;
+#[cfg(test)]
+mod tests;
 
-use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use quick_cache::sync::Cache;
-use quick_cache::{Equivalent, OptionsBuilder};
 use usher_domain::id::{AccountId, UserId};
 use usher_policy::{Catalogue, Standing};
 use usher_storage::{ChangedAccount, Store};
 
 use crate::error::Error;
-use floors::Floors;
 pub use lease::{Lease, Moment};
 use loads::Loads;
+use memory::{Entry, Key, Memory, Raised};
 
-/// How long an entry may be used without being read again, whatever floors say.
-const ENTRY_LIFE: Duration = Duration::from_secs(60);
-/// How long a load may take; with [`ENTRY_LIFE`] it bounds how long a floor is needed.
+/// How long a load may take.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How fresh an answer must be.
@@ -46,41 +45,14 @@ pub enum Freshness {
     Full,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Key {
-    account: AccountId,
-    /// `None` is automation.
-    subject: Option<UserId>,
-}
-
-/// A key to look up by, without an allocation.
-struct KeyRef<'a> {
-    account: &'a AccountId,
-    subject: Option<&'a UserId>,
-}
-
-impl Key {
-    fn borrow(&self) -> KeyRef<'_> {
-        KeyRef { account: &self.account, subject: self.subject.as_ref() }
-    }
-}
-
-impl Hash for Key {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.borrow().hash(state);
-    }
-}
-
-impl Hash for KeyRef<'_> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.account.hash(state);
-        self.subject.hash(state);
-    }
-}
-
-impl Equivalent<Key> for KeyRef<'_> {
-    fn equivalent(&self, key: &Key) -> bool {
-        *self.account == key.account && self.subject == key.subject.as_ref()
+impl Freshness {
+    /// The revision that memory must have; `None` when memory will not do.
+    fn wanted(self) -> Option<i64> {
+        match self {
+            Self::Latency => Some(0),
+            Self::AtLeast(revision) => Some(revision),
+            Self::Full => None,
+        }
     }
 }
 
@@ -93,13 +65,6 @@ pub struct Found {
     pub known: Known,
     /// Older than the bound allows, because the database is away and the operator lets it be.
     pub stale: bool,
-}
-
-#[derive(Clone, Copy)]
-struct Entry {
-    known: Known,
-    /// When its load began.
-    born: Moment,
 }
 
 fn revision_of(known: &Known) -> i64 {
@@ -125,9 +90,7 @@ pub struct Figures {
 }
 
 pub struct Standings {
-    entries: Cache<Key, Entry, quick_cache::UnitWeighter, foldhash::fast::RandomState>,
-    floors: Floors,
-    lease: Lease,
+    memory: Memory<Known>,
     loads: Loads,
     counts: Counts,
 }
@@ -135,89 +98,54 @@ pub struct Standings {
 impl Standings {
     /// Holds at most `entries_max` standings; the least used go.
     pub fn new(entries_max: usize, lease: Lease) -> Self {
-        let options = OptionsBuilder::new()
-            .estimated_items_capacity(entries_max)
-            .weight_capacity(entries_max as u64)
-            .build();
-        let hasher = foldhash::fast::RandomState::default();
-        let entries = match options {
-            Ok(options) => {
-                Cache::with_options(options, quick_cache::UnitWeighter, hasher, Default::default())
-            }
-            Err(_) => Cache::with(
-                entries_max,
-                entries_max as u64,
-                quick_cache::UnitWeighter,
-                hasher,
-                Default::default(),
-            ),
-        };
-        Self { entries, floors: Floors::default(), lease, loads: Loads::default(), counts: Counts::default() }
+        Self { memory: Memory::new(entries_max, lease), loads: Loads::default(), counts: Counts::default() }
     }
 
     /// A committed change took the account to this revision.
     pub fn raise_floor(&self, account: &AccountId, revision: i64) {
-        self.floors.raise(account, revision, None, Moment::now());
+        self.memory.raise_floor(account, revision);
     }
 
     /// What a poll found that began at `start`. False when an account has the same revision with
-    /// another history: then everything must go.
+    /// another history: then everything is forgotten.
     pub fn polled(&self, changed: &[ChangedAccount], start: Moment) -> bool {
-        let now = Moment::now();
-        let mut consistent = true;
-        for account in changed {
-            consistent &= self.floors.raise(&account.id, account.revision, Some(account.nonce), now);
-        }
-        self.floors.prune(now, ENTRY_LIFE + LOAD_TIMEOUT);
-        // Only now: whoever sees the lease sees the floors.
-        self.lease.renew(start);
-        consistent
+        let raised = changed.iter().map(|changed| Raised {
+            account: &changed.id,
+            revision: changed.revision,
+            nonce: changed.nonce,
+        });
+        self.memory.polled(raised, start)
     }
 
     /// Forgets everything: the database is another one than before.
     pub fn clear(&self) {
-        self.lease.revoke();
-        self.entries.clear();
-        self.floors.clear();
+        self.memory.clear();
     }
 
     /// Drops floors that nothing can be below any more. Polls do it too.
     pub fn prune(&self) {
-        self.floors.prune(Moment::now(), ENTRY_LIFE + LOAD_TIMEOUT);
+        self.memory.prune();
     }
 
     pub fn lease(&self) -> &Lease {
-        &self.lease
+        self.memory.lease()
     }
 
     pub fn figures(&self) -> Figures {
         Figures {
-            entries: self.entries.len(),
-            floors: self.floors.len(),
+            entries: self.memory.entries_len(),
+            floors: self.memory.floors_len(),
             hits: self.counts.hits.load(Ordering::Relaxed),
             loads: self.counts.loads.load(Ordering::Relaxed),
             direct: self.counts.direct.load(Ordering::Relaxed),
         }
     }
 
-    /// The standing in memory, if it may be used: lease first, then the floor, then the entry.
+    /// The standing in memory, if it may be used.
     pub fn hit(&self, account: &AccountId, subject: Option<&UserId>, freshness: Freshness) -> Option<Known> {
-        let now = Moment::now();
-        let wanted = match freshness {
-            Freshness::Full => return None,
-            Freshness::Latency => 0,
-            Freshness::AtLeast(revision) => revision,
-        };
-        if !self.lease.holds(now) {
-            return None;
-        }
-        let floor = self.floors.of(account).max(wanted);
-        let entry = self.entries.get(&KeyRef { account, subject })?;
-        let usable = revision_of(&entry.known) >= floor && now.since(entry.born) < ENTRY_LIFE;
-        if usable {
-            self.counts.hits.fetch_add(1, Ordering::Relaxed);
-        }
-        usable.then_some(entry.known)
+        let known = self.memory.hit(account, subject, freshness.wanted()?)?;
+        self.counts.hits.fetch_add(1, Ordering::Relaxed);
+        Some(known)
     }
 
     /// The standing of a subject (`None` is automation) in an account.
@@ -250,37 +178,16 @@ impl Standings {
         subject: Option<&UserId>,
         freshness: Freshness,
     ) -> Option<Known> {
-        if freshness == Freshness::Full || !self.lease.holds(Moment::now()) {
+        let wanted = freshness.wanted()?;
+        if !self.lease().is_held() {
             return None;
         }
         self.counts.loads.fetch_add(1, Ordering::Relaxed);
         let key = Key { account: account.clone(), subject: subject.cloned() };
         let loaded = self.loads.join(&key, store).await?;
         let known = loaded.facts.as_ref().map(|facts| roles.standing(&facts.record));
-        let wanted = match freshness {
-            Freshness::AtLeast(revision) => revision,
-            Freshness::Latency | Freshness::Full => 0,
-        };
-        // Again lease, then floor: both may have moved while this waited.
-        if !self.lease.holds(Moment::now()) {
-            return None;
-        }
-        let floor = self.floors.of(account);
-        if revision_of(&known) < floor.max(wanted) {
-            return None;
-        }
-        self.put(key, Entry { known, born: loaded.began });
-        Some(known)
-    }
-
-    /// Keeps an entry unless a newer one is there.
-    fn put(&self, key: Key, entry: Entry) {
-        let newer = self.entries.peek(&key).is_some_and(|kept| {
-            (revision_of(&kept.known), kept.born) > (revision_of(&entry.known), entry.born)
-        });
-        if !newer {
-            self.entries.insert(key, entry);
-        }
+        let read = Entry { value: known, revision: revision_of(&known), born: loaded.began };
+        self.memory.admit(key, read, wanted).then_some(known)
     }
 
     /// Reads for this request alone, after it came; never kept.
@@ -318,12 +225,11 @@ impl Standings {
         error: usher_storage::Error,
     ) -> Result<Found, Error> {
         let is_away = matches!(error, usher_storage::Error::Unavailable(_));
-        if is_away && freshness == Freshness::Latency && self.lease.holds_in_outage(Moment::now()) {
-            let entry = self.entries.get(&KeyRef { account, subject });
-            let entry = entry.filter(|entry| revision_of(&entry.known) >= self.floors.of(account));
-            if let Some(entry) = entry {
-                return Ok(Found { known: entry.known, stale: true });
-            }
+        if is_away
+            && freshness == Freshness::Latency
+            && let Some(known) = self.memory.outlive(account, subject)
+        {
+            return Ok(Found { known, stale: true });
         }
         Err(error.into())
     }

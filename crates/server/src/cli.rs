@@ -4,6 +4,8 @@
 mod check;
 mod config;
 mod demo;
+mod epoch;
+mod load_demo;
 mod roles;
 mod serve;
 
@@ -33,6 +35,11 @@ enum Command {
     Demo(demo::Demo),
     /// Bring the database's schema up to date.
     Migrate(Options),
+    /// Fill a database with accounts and members, for trials at size.
+    LoadDemo(load_demo::LoadDemo),
+    /// Keep caches and consistency tokens right after a backup was restored.
+    #[command(subcommand)]
+    Epoch(epoch::Epoch),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(config::Config),
@@ -107,6 +114,8 @@ pub fn run() -> ExitCode {
             Command::Serve(options) => serve::serve(&options).await,
             Command::Demo(demo) => demo::demo(&demo).await,
             Command::Migrate(options) => serve::migrate(&options).await,
+            Command::LoadDemo(load) => load_demo::load_demo(&load).await,
+            Command::Epoch(epoch) => epoch::epoch(&epoch).await,
             Command::Config(config) => config::config(&config),
             Command::Roles(roles) => roles::roles(&roles),
             Command::Check(check) => return Err(check::check(&check).await),

@@ -197,6 +197,7 @@ pub async fn serve(
     if let Some(warning) = warning.map_err(StartError)? {
         tracing::warn!(%address, "{}", warning.0);
     }
+    app.store.limit_transactions(TRANSACTION_MAX);
     let stop = CancellationToken::new();
     let tls = start_tls(config, &app, &stop)?;
     authenticator.warm_up().await;
@@ -322,6 +323,9 @@ async fn set_all(health: &HealthReporter, status: ServingStatus) {
 
 /// How many passwords are hashed at once: each takes a core and 46 MiB for a tenth of a second.
 const PASSWORDS_AT_ONCE: usize = 2;
+
+/// Longer than anybody waits for a change: a transaction still open then waits for a silent network.
+const TRANSACTION_MAX: Duration = Duration::from_secs(10);
 
 /// How often readiness is looked at.
 const READINESS_EVERY: Duration = Duration::from_secs(1);

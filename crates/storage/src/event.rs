@@ -47,30 +47,7 @@ impl Tx {
     /// [`Error::Exists`] when the stream already has the revision, which the account's lock rules
     /// out.
     pub async fn event_append(&self, previous: &str, events: &[NewEvent]) -> Result<String, Error> {
-        let mut hash = previous.to_owned();
-        let mut rows = Vec::with_capacity(events.len());
-        for NewEvent { event, personal } in events {
-            hash = event.hash(&hash);
-            let (stream_kind, stream_id) = stream_key(&event.stream);
-            rows.push(event::ActiveModel {
-                stream_kind: Set(stream_kind),
-                stream_id: Set(stream_id.to_owned()),
-                revision: Set(event.revision),
-                idx: Set(i64::from(event.index)),
-                time: Set(event.time.micros()),
-                kind: Set(event.kind.clone()),
-                caller: Set(event.caller.clone()),
-                actor_id: Set(event.actor_id.clone()),
-                subject_id: Set(event.subject_id.clone()),
-                request_id: Set(event.request_id.clone()),
-                note: Set(event.note.clone()),
-                before_facts: Set(json(&event.before)?),
-                after_facts: Set(json(&event.after)?),
-                personal: Set(personal.as_ref().map(json).transpose()?),
-                personal_commitment: Set(event.personal_commitment.clone()),
-                hash: Set(hash.clone()),
-            });
-        }
+        let (rows, hash) = rows(previous, events)?;
         if !rows.is_empty() {
             event::Entity::insert_many(rows).exec_without_returning(&self.inner).await?;
         }
@@ -135,6 +112,35 @@ impl Tx {
             .map(from_row)
             .collect()
     }
+}
+
+/// The rows of events that follow the hash `previous`, and the newest hash.
+pub(crate) fn rows(previous: &str, events: &[NewEvent]) -> Result<(Vec<event::ActiveModel>, String), Error> {
+    let mut hash = previous.to_owned();
+    let mut rows = Vec::with_capacity(events.len());
+    for NewEvent { event, personal } in events {
+        hash = event.hash(&hash);
+        let (stream_kind, stream_id) = stream_key(&event.stream);
+        rows.push(event::ActiveModel {
+            stream_kind: Set(stream_kind),
+            stream_id: Set(stream_id.to_owned()),
+            revision: Set(event.revision),
+            idx: Set(i64::from(event.index)),
+            time: Set(event.time.micros()),
+            kind: Set(event.kind.clone()),
+            caller: Set(event.caller.clone()),
+            actor_id: Set(event.actor_id.clone()),
+            subject_id: Set(event.subject_id.clone()),
+            request_id: Set(event.request_id.clone()),
+            note: Set(event.note.clone()),
+            before_facts: Set(json(&event.before)?),
+            after_facts: Set(json(&event.after)?),
+            personal: Set(personal.as_ref().map(json).transpose()?),
+            personal_commitment: Set(event.personal_commitment.clone()),
+            hash: Set(hash.clone()),
+        });
+    }
+    Ok((rows, hash))
 }
 
 fn stream_key(stream: &Stream) -> (i16, &str) {

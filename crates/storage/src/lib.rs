@@ -10,8 +10,10 @@
 //! sea-orm types in any public signature.
 
 mod account;
+mod bulk;
 mod convert;
 mod entity;
+mod epoch;
 mod erase;
 mod error;
 mod event;
@@ -21,6 +23,7 @@ mod migration;
 mod outbox;
 mod ownership_transfer;
 mod poll;
+mod presence;
 mod request;
 mod role_model;
 mod sign_in_failure;
@@ -28,6 +31,7 @@ mod standing;
 mod store;
 mod user;
 
+pub use bulk::WholeAccount;
 pub use error::Error;
 pub use event::{EventFilter, EventRow, NewEvent};
 pub use invitation::InvitationFilter;

@@ -70,19 +70,7 @@ impl Tx {
     /// # Errors
     /// [`Error::Exists`] when the user is a member already.
     pub async fn member_insert(&self, member: &Member, stamp: Stamp<'_>) -> Result<(), Error> {
-        let row = member::ActiveModel {
-            account_id: Set(member.account_id.to_string()),
-            user_id: Set(member.user_id.to_string()),
-            join_time: Set(member.join_time.micros()),
-            first_sign_in_time: Set(micros(member.first_sign_in_time)),
-            last_sign_in_time: Set(micros(member.last_sign_in_time)),
-            invited_by: Set(member.invited_by.as_ref().map(ToString::to_string)),
-            changed_time: Set(stamp.time.micros()),
-            changed_event: Set(stamp.event_kind.to_owned()),
-            changed_revision: Set(stamp.revision),
-            ..changing(member)
-        };
-        member::Entity::insert(row).exec_without_returning(&self.inner).await?;
+        member::Entity::insert(new_row(member, stamp)).exec_without_returning(&self.inner).await?;
         let links: Vec<_> = member.identities.iter().map(|given| link(member, given)).collect();
         if !links.is_empty() {
             member_identity::Entity::insert_many(links).exec_without_returning(&self.inner).await?;
@@ -337,6 +325,22 @@ fn link(member: &Member, given: &MemberIdentity) -> member_identity::ActiveModel
         user_id: Set(member.user_id.to_string()),
         issuer: Set(given.issuer.clone()),
         username_key: Set(username_key(&given.username)),
+    }
+}
+
+/// The row of a new member.
+pub(crate) fn new_row(member: &Member, stamp: Stamp<'_>) -> member::ActiveModel {
+    member::ActiveModel {
+        account_id: Set(member.account_id.to_string()),
+        user_id: Set(member.user_id.to_string()),
+        join_time: Set(member.join_time.micros()),
+        first_sign_in_time: Set(micros(member.first_sign_in_time)),
+        last_sign_in_time: Set(micros(member.last_sign_in_time)),
+        invited_by: Set(member.invited_by.as_ref().map(ToString::to_string)),
+        changed_time: Set(stamp.time.micros()),
+        changed_event: Set(stamp.event_kind.to_owned()),
+        changed_revision: Set(stamp.revision),
+        ..changing(member)
     }
 }
 

@@ -82,12 +82,7 @@ impl Tx {
     /// # Errors
     /// [`Error::Exists`] when the id or the address is taken.
     pub async fn user_insert(&self, user: &User) -> Result<(), Error> {
-        let row = user::ActiveModel {
-            id: Set(user.id.to_string()),
-            create_time: Set(user.create_time.micros()),
-            ..changing(user)
-        };
-        user::Entity::insert(row).exec_without_returning(&self.inner).await?;
+        user::Entity::insert(new_row(user)).exec_without_returning(&self.inner).await?;
         Ok(())
     }
 
@@ -271,6 +266,15 @@ impl Tx {
             .exec(&self.inner)
             .await?;
         Ok(done.rows_affected)
+    }
+}
+
+/// The row of a new user.
+pub(crate) fn new_row(user: &User) -> user::ActiveModel {
+    user::ActiveModel {
+        id: Set(user.id.to_string()),
+        create_time: Set(user.create_time.micros()),
+        ..changing(user)
     }
 }
 

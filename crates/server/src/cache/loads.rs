@@ -10,8 +10,9 @@ use futures::future::Shared;
 use parking_lot::Mutex;
 use usher_storage::{StandingFacts, Store};
 
+use super::LOAD_TIMEOUT;
 use super::lease::Moment;
-use super::{Key, LOAD_TIMEOUT};
+use super::memory::Key;
 
 /// What a load read.
 #[derive(Debug, Clone)]
