@@ -29,10 +29,10 @@ step_needs() {
     if wanted format || only_needs; then need_component rustfmt fmt; fi
     if wanted clippy || only_needs; then need_component clippy clippy; fi
     if wanted build || wanted clippy || only_needs; then need_cc; fi
-    if wanted postgres || wanted deploy || only_needs; then need_python; fi
+    if wanted postgres || wanted deploy || wanted readme || only_needs; then need_python; fi
     if wanted postgres || only_needs; then need_postgres; fi
     if wanted buf || only_needs; then need_buf; fi
-    if wanted test || wanted deploy || only_needs; then need_grpcurl; fi
+    if wanted test || wanted deploy || wanted readme || only_needs; then need_grpcurl; fi
     if wanted deploy || only_needs; then need_openssl; fi
     if wanted deploy || only_needs; then need_kustomize; fi
     if wanted deploy || only_needs; then need_deploy_packages; fi

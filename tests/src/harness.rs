@@ -79,6 +79,20 @@ impl Usher {
         Self { app, clock, channel, url, mailbox, config, stop, served, database, directory }
     }
 
+    /// Serves the same app at a second port, configured otherwise, until the test ends.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn second_door(&self, configure: impl FnOnce(&mut Config)) -> u16 {
+        let mut config = self.config.clone();
+        configure(&mut config);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        let app = self.app.clone();
+        tokio::spawn(async move { serve(&config, app, listener, std::future::pending()).await });
+        port
+    }
+
     pub fn authorization(&self) -> AuthorizationServiceClient<Channel> {
         AuthorizationServiceClient::new(self.channel.clone())
     }

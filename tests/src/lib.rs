@@ -4,6 +4,8 @@
 //! Deliberately absent: retries, and sleeps where a condition can be awaited.
 
 pub mod acting;
+pub mod any_call;
+pub mod callers;
 pub mod cast;
 pub mod cluster;
 pub mod engine;
@@ -14,6 +16,7 @@ pub mod person;
 pub mod process;
 pub mod proxy;
 pub mod refused;
+pub mod samples;
 pub mod smtp;
 
 pub use acting::By::{self, Actor, Nobody, Platform};

@@ -80,6 +80,13 @@ macro_rules! id {
             }
         }
 
+        /// A map of ids is looked up in by text, without making an id first.
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
         impl AsRef<str> for $name {
             fn as_ref(&self) -> &str {
                 &self.0

@@ -20,6 +20,7 @@ fn account() -> Account {
         license: License {
             purchased: Some(2),
             subscription: Subscription::new("team".into(), Some(at(100)), Some(at(200))).unwrap(),
+            over_limit: false,
             over_limit_end_time: None,
             seats_as_of: None,
             subscription_as_of: None,

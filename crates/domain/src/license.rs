@@ -110,6 +110,8 @@ impl Subscription {
 pub struct License {
     pub purchased: Option<u32>,
     pub subscription: Subscription,
+    /// Whether more seats are in use than are purchased, which only an own change may bring about.
+    pub over_limit: bool,
     /// When being over the limit begins to deny. `None`: never, or not over the limit.
     pub over_limit_end_time: Option<Time>,
     /// The newest `as_of_time` applied to the number of seats.
@@ -168,7 +170,8 @@ impl License {
         }
         let before = (self.purchased, self.over_limit_end_time, self.seats_as_of);
         self.purchased = change.purchased;
-        self.over_limit_end_time = if after.over_limit_by() > 0 { change.over_limit_end_time } else { None };
+        self.over_limit = after.over_limit_by() > 0;
+        self.over_limit_end_time = change.over_limit_end_time.filter(|_| self.over_limit);
         self.seats_as_of = newer(change.as_of_time, self.seats_as_of);
         Ok(outcome(before != (self.purchased, self.over_limit_end_time, self.seats_as_of)))
     }

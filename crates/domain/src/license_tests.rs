@@ -10,6 +10,7 @@ fn license(purchased: u32) -> License {
     License {
         purchased: Some(purchased),
         subscription: Subscription::new("team".into(), None, None).unwrap(),
+        over_limit: false,
         over_limit_end_time: None,
         seats_as_of: None,
         subscription_as_of: None,

@@ -32,8 +32,12 @@ pub struct StandingRecord {
     pub account_state: AccountState,
     /// The id of the account's role model.
     pub model: String,
+    /// When the subscription expires and grace begins. `None` is never.
+    pub expire_time: Option<Time>,
     /// When the subscription lapses: the end of grace. `None` is never.
     pub lapse_time: Option<Time>,
+    /// Whether more seats are in use than are purchased.
+    pub over_limit: bool,
     /// When being over the limit begins to deny. `None` is never. Only set while over the limit.
     pub over_limit_end_time: Option<Time>,
     /// When the account stops being over the limit by itself, because invitations expire.

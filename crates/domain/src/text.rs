@@ -34,6 +34,14 @@ fn is_dangerous(c: char) -> bool {
 /// # Errors
 /// When it is longer or holds a dangerous character.
 pub fn line(text: &str, length_max: usize) -> Result<String, TextError> {
+    check_line(text, length_max).map(str::to_owned)
+}
+
+/// As [`line`], without a copy.
+///
+/// # Errors
+/// As [`line`].
+pub fn check_line(text: &str, length_max: usize) -> Result<&str, TextError> {
     let text = text.trim();
     if text.chars().count() > length_max {
         return Err(TextError::TooLong(length_max));
@@ -41,7 +49,7 @@ pub fn line(text: &str, length_max: usize) -> Result<String, TextError> {
     if text.chars().any(is_dangerous) {
         return Err(TextError::ControlCharacter);
     }
-    Ok(text.to_owned())
+    Ok(text)
 }
 
 /// A text that must be there.

@@ -12,17 +12,22 @@ use crate::table::{ModelIndex, RoleIndex, RoleModel};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
     revision: i64,
-    /// Microseconds; [`NEVER`] when absent, like the two below.
+    /// Microseconds; [`NEVER`] when absent, like the three below.
+    expire: i64,
     lapse: i64,
     over_limit_end: i64,
     over_limit_clear: i64,
-    model: Option<ModelIndex>,
+    /// [`NO_MODEL`] when absent: an `Option` would take two bytes more, and then eight.
+    model: u16,
     account_state: AccountState,
+    over_limit: bool,
     member: Member,
 }
 
 /// Later than any [`Time`].
 const NEVER: i64 = i64::MAX;
+/// More models than a catalogue holds.
+const NO_MODEL: u16 = u16::MAX;
 
 /// The member's part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,10 +67,12 @@ impl Standing {
         let micros = |time: Option<Time>| time.map_or(NEVER, Time::micros);
         Self {
             revision: record.revision,
+            expire: micros(record.expire_time),
             lapse: micros(record.lapse_time),
             over_limit_end: micros(record.over_limit_end_time),
             over_limit_clear: micros(record.over_limit_clear_time),
-            model: model.map(|(index, _)| index),
+            model: model.map_or(NO_MODEL, |(index, _)| index.0),
+            over_limit: record.over_limit,
             account_state: record.account_state,
             member: record.member.as_ref().map_or(Member::None, |member| member_part(member, model)),
         }
@@ -82,7 +89,7 @@ impl Standing {
 
     /// `None` when the catalogue lacks the account's model.
     pub fn model(&self) -> Option<ModelIndex> {
-        self.model
+        (self.model != NO_MODEL).then_some(ModelIndex(self.model))
     }
 
     pub fn member(&self) -> Member {
@@ -106,6 +113,17 @@ impl Standing {
 
     pub fn is_lapsed(&self, now: Time) -> bool {
         now.micros() >= self.lapse
+    }
+
+    /// When grace ends, if the account is in grace.
+    pub fn grace_end_time(&self, now: Time) -> Option<Time> {
+        let in_grace = now.micros() >= self.expire && now.micros() < self.lapse;
+        self.lapse_time().filter(|_| in_grace)
+    }
+
+    /// Whether more seats are in use than are purchased.
+    pub fn is_over_limit(&self, now: Time) -> bool {
+        self.over_limit && now.micros() < self.over_limit_clear
     }
 
     pub fn is_over_limit_ended(&self, now: Time) -> bool {

@@ -25,7 +25,9 @@ fn record(model: &str, role: &str) -> StandingRecord {
         revision: 7,
         account_state: AccountState::Active,
         model: model.to_owned(),
+        expire_time: None,
         lapse_time: None,
+        over_limit: false,
         over_limit_end_time: None,
         over_limit_clear_time: None,
         member: member(role, true),
@@ -182,7 +184,9 @@ fn an_unknown_action_is_an_error_unless_the_account_is_not_usable() {
 fn what_pays_and_frees_a_seat_survives_a_lapse() {
     for (lapse, over) in [(Some(NOW), None), (None, Some(NOW)), (Some(NOW), Some(NOW))] {
         let record = |role| StandingRecord {
+            expire_time: None,
             lapse_time: lapse,
+            over_limit: false,
             over_limit_end_time: over,
             ..record("integrate-io", role)
         };
@@ -333,7 +337,8 @@ prop_compose! {
         let [lapse_time, over_limit_end_time, over_limit_clear_time] = times.map(|time| time.map(at));
         let member = member.map(|state| MemberRecord { state, role: role.to_owned(), seat });
         StandingRecord {
-            revision: 1, account_state, model: model.to_owned(), lapse_time, over_limit_end_time, over_limit_clear_time, member,
+            revision: 1, account_state, model: model.to_owned(), expire_time: None, lapse_time,
+            over_limit: over_limit_end_time.is_some(), over_limit_end_time, over_limit_clear_time, member,
         }
     }
 }

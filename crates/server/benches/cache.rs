@@ -9,6 +9,8 @@
 mod faults;
 #[path = "../src/cache/floors.rs"]
 mod floors;
+#[path = "../src/cache/key.rs"]
+mod key;
 #[path = "../src/cache/lease.rs"]
 mod lease;
 #[path = "../src/cache/memory.rs"]
@@ -24,8 +26,9 @@ use usher_domain::id::{AccountId, UserId};
 use usher_domain::standing::{AccountState, MemberRecord, MemberState, StandingRecord};
 use usher_policy::{Catalogue, Standing};
 
+use key::Key;
 use lease::{Lease, Moment};
-use memory::{Entry, Key, Memory, Raised};
+use memory::{Entry, Memory, Raised};
 
 const ACCOUNTS: usize = 10_000;
 const MEMBERS: usize = 100;
@@ -56,7 +59,7 @@ fn filled() -> (Memory<Option<Standing>>, Keys) {
         for member in 0..MEMBERS {
             let subject = UserId::parse(&format!("usr_{member:032}")).unwrap();
             let key = Key { account: account.clone(), subject: Some(subject.clone()) };
-            assert!(memory.admit(key, Entry { value: standing, revision: 7, born: Moment::now() }, 0));
+            assert!(memory.admit(&key, Entry { value: standing, revision: 7, born: Moment::now() }, 0));
             keys.push((account.clone(), subject));
         }
     }
@@ -77,7 +80,7 @@ fn filled() -> (Memory<Option<Standing>>, Keys) {
 }
 
 fn look_up(memory: &Memory<Option<Standing>>, (account, subject): &(AccountId, UserId)) {
-    let found = memory.hit(black_box(account), black_box(Some(subject)), 0);
+    let found = memory.hit(black_box(account.as_str()), black_box(Some(subject.as_str())), 0);
     assert!(black_box(found).is_some());
 }
 

@@ -19,6 +19,7 @@ pub mod manage_licenses;
 pub mod member_target;
 pub mod members;
 pub mod ownership;
+pub mod reach;
 pub mod remove_member;
 pub mod revise_invitation;
 pub mod roles;

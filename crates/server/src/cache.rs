@@ -13,6 +13,7 @@
 //! `tests/cache_model.rs` of this crate.
 
 mod floors;
+mod key;
 mod lease;
 mod loads;
 mod memory;
@@ -27,9 +28,10 @@ use usher_policy::{Catalogue, Standing};
 use usher_storage::{ChangedAccount, Store};
 
 use crate::error::Error;
+use key::Key;
 pub use lease::{Lease, Moment};
 use loads::Loads;
-use memory::{Entry, Key, Memory, Raised};
+use memory::{Entry, Memory, Raised};
 
 /// How long a load may take.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(2);
@@ -142,7 +144,7 @@ impl Standings {
     }
 
     /// The standing in memory, if it may be used.
-    pub fn hit(&self, account: &AccountId, subject: Option<&UserId>, freshness: Freshness) -> Option<Known> {
+    pub fn hit(&self, account: &str, subject: Option<&str>, freshness: Freshness) -> Option<Known> {
         let known = self.memory.hit(account, subject, freshness.wanted()?)?;
         self.counts.hits.fetch_add(1, Ordering::Relaxed);
         Some(known)
@@ -160,7 +162,7 @@ impl Standings {
         subject: Option<&UserId>,
         freshness: Freshness,
     ) -> Result<Found, Error> {
-        if let Some(known) = self.hit(account, subject, freshness) {
+        if let Some(known) = self.hit(account.as_str(), subject.map(UserId::as_str), freshness) {
             return Ok(Found { known, stale: false });
         }
         if let Some(known) = self.load(store, roles, account, subject, freshness).await {
@@ -187,7 +189,7 @@ impl Standings {
         let loaded = self.loads.join(&key, store).await?;
         let known = loaded.facts.as_ref().map(|facts| roles.standing(&facts.record));
         let read = Entry { value: known, revision: revision_of(&known), born: loaded.began };
-        self.memory.admit(key, read, wanted).then_some(known)
+        self.memory.admit(&key, read, wanted).then_some(known)
     }
 
     /// Reads for this request alone, after it came; never kept.
@@ -227,7 +229,7 @@ impl Standings {
         let is_away = matches!(error, usher_storage::Error::Unavailable(_));
         if is_away
             && freshness == Freshness::Latency
-            && let Some(known) = self.memory.outlive(account, subject)
+            && let Some(known) = self.memory.outlive(account.as_str(), subject.map(UserId::as_str))
         {
             return Ok(Found { known, stale: true });
         }

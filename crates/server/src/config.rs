@@ -18,6 +18,7 @@ use crate::authenticate::config::{CallerConfig, CallersConfig, IssuerConfig};
 use crate::clock::Clock;
 use crate::error::nearest;
 use crate::transport::limits::Limits;
+use crate::transport::serving;
 use crate::transport::tls::{ClientCertificates, TlsFiles};
 
 /// How a setting is written in a variable.
@@ -52,6 +53,11 @@ pub const SETTINGS: &[Setting] = &[
         "serve other addresses than loopback without caller authentication",
     ),
     setting("server.reflection", Kind::Flag, "serve the contract's descriptors, for grpcurl and its like"),
+    setting(
+        "server.threads",
+        Kind::Number,
+        "threads that serve connections and answer checks from memory; 0 is one for each core",
+    ),
     setting("server.probe_listen", Kind::Text, "a plaintext port for health probes alone"),
     setting(
         "server.drain_seconds",
@@ -199,6 +205,8 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     pub insecure: bool,
     pub reflection: bool,
+    /// 0: one for each core.
+    pub threads: usize,
     /// Kubernetes' gRPC probes speak plaintext alone.
     pub probe_listen: Option<SocketAddr>,
     pub drain_seconds: u64,
@@ -210,9 +218,20 @@ impl Default for ServerConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 50051)),
             insecure: false,
             reflection: true,
+            threads: 0,
             probe_listen: None,
             drain_seconds: 20,
         }
+    }
+}
+
+/// More than machines have cores.
+const SERVING_THREADS_MAX: usize = 1024;
+
+impl ServerConfig {
+    /// How many threads serve.
+    pub fn threads(&self) -> usize {
+        if self.threads == 0 { serving::threads_default() } else { self.threads }
     }
 }
 
@@ -345,6 +364,31 @@ impl Config {
         callers.compile(clock.wall()).map_err(ConfigError)
     }
 
+    /// A certificate that nobody asks for proves nothing.
+    fn check_certificates(&self, problems: &mut Vec<String>) {
+        let asked = self.tls.files().ok().flatten().map(|files| files.client_certificates());
+        if !matches!(asked, None | Some(ClientCertificates::None)) {
+            return;
+        }
+        for caller in &self.callers {
+            let by_certificate = !caller.spiffe.is_empty() || !caller.dns.is_empty();
+            if by_certificate && caller.jwt.is_none() && caller.token_sha256.is_empty() {
+                problems.push(format!(
+                    "caller `{}` is known by its certificate alone, and no caller is asked for one: \
+                     set `tls.client_ca_file`",
+                    caller.name
+                ));
+            }
+        }
+    }
+
+    /// Whether callers' tokens cross a network in the clear.
+    pub fn shows_tokens(&self) -> bool {
+        let by_token = |caller: &CallerConfig| caller.jwt.is_some() || !caller.token_sha256.is_empty();
+        let loopback = self.server.listen.ip().to_canonical().is_loopback();
+        !loopback && self.tls.certificate_file.is_none() && self.callers.iter().any(by_token)
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         let mut problems = Vec::new();
         self.mail.check(&mut problems);
@@ -361,7 +405,11 @@ impl Config {
                     .into(),
             );
         }
+        if self.server.threads > SERVING_THREADS_MAX {
+            problems.push(format!("`server.threads` is more than {SERVING_THREADS_MAX}"));
+        }
         problems.extend(self.tls.files().err());
+        self.check_certificates(&mut problems);
         problems.extend(self.limits.problems().into_iter().map(|problem| format!("`[limits]`: {problem}")));
         if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
     }

@@ -32,6 +32,7 @@ use crate::token::PageTokens;
 use crate::transport::accept::Door;
 use crate::transport::listen::check_listen;
 use crate::transport::outcome::{Observer, OutcomeLayer};
+use crate::transport::serving::Serving;
 use crate::transport::tls::{RELOAD_INTERVAL, Tls};
 use crate::worker::changes;
 use crate::worker::outbox::{self, Links};
@@ -216,31 +217,34 @@ pub async fn serve(
             begin.cancel();
         }
     };
+    tokio::spawn(signal);
     let api = Api::new(app.clone(), authenticator, tokio::runtime::Handle::current());
-    let routes = rpc::routes(api, &config.limits, config.server.reflection).map_err(StartError)?;
+    let reflection = config.server.reflection;
+    let services = rpc::services(api, &config.limits, reflection, health_service).map_err(StartError)?;
     let outcome = OutcomeLayer::new(&config.limits, rpc::methods(), Calls);
     if let Some(unused) = outcome.deadlines_unused(&config.limits).first() {
         return Err(StartError(format!("`limits.deadlines_ms` names `{unused}`, which is no unary method")));
     }
     let door = Door::new(config.limits.clone(), tls);
-    let server = config
-        .limits
-        .apply(Server::builder())
-        .layer(outcome)
-        .add_routes(routes.add_service(health_service))
-        .serve_with_incoming_shutdown(door.incoming(listener), signal);
+    let (limits, signal) = (config.limits.clone(), drained.clone());
+    let serving = Serving::start(config.server.threads(), &door, listener, move |incoming| {
+        limits.apply(Server::builder()).layer(outcome.clone()).serve_with_incoming_shutdown(
+            services.clone(),
+            incoming,
+            signal.clone().cancelled_owned(),
+        )
+    })
+    .map_err(|e| StartError(format!("cannot start the threads that serve: {e}")))?;
     tracing::info!(%address, "serving");
-    let drain_limit = async {
+    let (cut, drain) = (serving.cut(), Duration::from_secs(config.server.drain_seconds));
+    let late = tokio::spawn(async move {
         drained.cancelled().await;
-        tokio::time::sleep(Duration::from_secs(config.server.drain_seconds)).await;
-    };
-    let served = tokio::select! {
-        served = server => served.map_err(|e| StartError(format!("the server failed: {e}"))),
-        () = drain_limit => {
-            tracing::warn!("calls did not finish in time and are cut");
-            Ok(())
-        }
-    };
+        tokio::time::sleep(drain).await;
+        tracing::warn!("calls did not finish in time and are cut");
+        cut.cancel();
+    });
+    let served = serving.ended().await.map_err(|e| StartError(format!("the server failed: {e}")));
+    late.abort();
     stop.cancel();
     let _ = tokio::join!(mails, changes, ready, probes);
     app.store.clone().close().await;

@@ -5,13 +5,16 @@
 mod account;
 mod audit;
 mod authorization;
+mod check;
 pub(crate) mod client;
 mod convert;
+mod explanation;
 mod invitation;
 mod license;
 mod member;
 mod ownership;
 pub(crate) mod parse;
+mod services;
 mod sign_in;
 pub mod status;
 mod user;
@@ -20,11 +23,13 @@ use std::future::Future;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
+use tokio::task::JoinError;
 use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
+use tonic_health::pb::health_server::{Health, HealthServer};
 use tracing::Instrument;
 use usher_contract::v1 as pb;
-use usher_domain::caller::Caller;
+use usher_domain::caller::{Caller, Scope};
 use usher_domain::id::AccountId;
 
 use crate::app::App;
@@ -35,7 +40,9 @@ use crate::transport::guarded::Connection;
 use crate::transport::limits::Limits;
 use crate::transport::outcome::Method;
 use crate::{telemetry, token};
+use check::Ask;
 use parse::{Parse, Parser};
+pub use services::Services;
 
 /// All services of the contract, on one app.
 #[derive(Clone)]
@@ -58,12 +65,17 @@ pub const SERVICES: [&str; 7] = [
     "usher.v1.AuditService",
 ];
 
-/// All services, with the contract's descriptors in both versions of the reflection protocol if they
+/// All services and `health`, with the contract's descriptors in both versions of the reflection protocol if they
 /// are wanted: several tools still speak the older.
 ///
 /// # Errors
 /// When the descriptors cannot be read.
-pub fn routes(api: Api, limits: &Limits, reflection: bool) -> Result<Routes, String> {
+pub fn services(
+    api: Api,
+    limits: &Limits,
+    reflection: bool,
+    health: HealthServer<impl Health>,
+) -> Result<Services, String> {
     /// A service within the limits of its messages.
     macro_rules! service {
         ($module:ident, $server:ident) => {
@@ -72,8 +84,9 @@ pub fn routes(api: Api, limits: &Limits, reflection: bool) -> Result<Routes, Str
                 .max_encoding_message_size(limits.response_bytes)
         };
     }
+    let checks = service!(authorization_service_server, AuthorizationServiceServer);
     let mut routes = Routes::default()
-        .add_service(service!(authorization_service_server, AuthorizationServiceServer))
+        .add_service(health)
         .add_service(service!(member_service_server, MemberServiceServer))
         .add_service(service!(license_service_server, LicenseServiceServer))
         .add_service(service!(account_service_server, AccountServiceServer))
@@ -93,7 +106,7 @@ pub fn routes(api: Api, limits: &Limits, reflection: bool) -> Result<Routes, Str
             .add_service(builder().build_v1().map_err(failed)?)
             .add_service(builder().build_v1alpha().map_err(failed)?);
     }
-    Ok(routes)
+    Ok(Services::new(checks, routes))
 }
 
 /// Every method that is served, for the layer that counts and bounds calls.
@@ -119,6 +132,7 @@ pub(crate) trait Answer<Outcome> {
 }
 
 impl Api {
+    /// `work` is the runtime of use cases, not one of those that serve.
     pub fn new(app: App, authenticator: Arc<Authenticator>, work: Handle) -> Self {
         Self { app, authenticator, work }
     }
@@ -148,6 +162,32 @@ impl Api {
         answer
     }
 
+    /// The shorter path of a check. What memory knows is answered at once, in the connection's own task,
+    /// and has a span only if the caller samples its own; the rest goes where all use cases go.
+    async fn check<Q: Ask>(
+        &self,
+        guard: &'static Guard,
+        request: Request<Q>,
+    ) -> Result<Response<Q::Response>, Status> {
+        let caller = self.caller(&request).await?;
+        let span = telemetry::sampled_span(guard.method, request.metadata());
+        let message = request.into_inner();
+        let known = admit(guard, &caller, message.account())
+            .map_or_else(|error| Some(Err(error)), |()| span.in_scope(|| message.ask_memory(&self.app)));
+        let answer = match known {
+            Some(known) => known.map_err(|error| status::status(&error, message.account())),
+            None => {
+                let account = message.account().to_owned();
+                let read =
+                    self.work.spawn(message.ask_store(self.app.clone()).instrument(span.clone())).await;
+                let read = read.unwrap_or_else(|e| Err(Error::Internal(format!("a check ended early: {e}"))));
+                read.map_err(|error| status::status(&error, &account))
+            }
+        };
+        telemetry::call_ended(&span, answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
+        answer.map(Response::new)
+    }
+
     async fn call<Q, Outcome, R, Fut>(
         &self,
         guard: &'static Guard,
@@ -163,13 +203,15 @@ impl Api {
         let caller = self.caller(&request).await?;
         let account = request.get_ref().account().to_owned();
         let outcome = async {
-            let message = admit(guard, &caller, request)?;
+            admit(guard, &caller, request.get_ref().account())?;
+            let message = request.into_inner();
             let mut parser = Parser::of(&message);
             let command = message.parse(&mut parser);
+            require_platform(&caller, &parser)?;
             let command = parser.finish(command)?;
             let work = use_case(self.app.clone(), Caller::clone(&caller), command);
             let done = self.work.spawn(work.in_current_span());
-            done.await.map_err(|e| Error::Internal(format!("a use case ended early: {e}")))?
+            joined(done.await)
         };
         match outcome.await {
             Ok(outcome) => Ok(Response::new(R::answer(&self.app, &account, outcome))),
@@ -181,13 +223,21 @@ impl Api {
     }
 }
 
+/// What a task came to. Its panic goes on in the call that waits for it, where panics are counted and
+/// answered.
+fn joined<T>(done: Result<Result<T, Error>, JoinError>) -> Result<T, Error> {
+    match done.map_err(JoinError::try_into_panic) {
+        Ok(outcome) => outcome,
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        Err(Err(ended)) => Err(Error::Internal(format!("a use case ended early: {ended}"))),
+    }
+}
+
 /// What the caller may: its scopes, and the account that the message names. That comes before
 /// anything is read, so an account that a caller may not reach looks like any other.
-fn admit<Q: Parse>(guard: &Guard, caller: &Caller, request: Request<Q>) -> Result<Q, Error> {
+fn admit(guard: &Guard, caller: &Caller, account: &str) -> Result<(), Error> {
     require_scope(guard, caller)?;
-    let message = request.into_inner();
-    require_account(caller, message.account())?;
-    Ok(message)
+    require_account(caller, account)
 }
 
 fn require_scope(guard: &Guard, caller: &Caller) -> Result<(), Error> {
@@ -196,6 +246,14 @@ fn require_scope(guard: &Guard, caller: &Caller) -> Result<(), Error> {
         [first, ..] => Err(Error::ScopeMissing(*first)),
         [] => Err(Error::Internal(format!("`{}` names no scope", guard.rpc))),
     }
+}
+
+/// To act as the platform takes its scope: no actor's right stands behind it.
+fn require_platform(caller: &Caller, parser: &Parser) -> Result<(), Error> {
+    if parser.acts_as_platform() && !caller.scopes.contains(Scope::Platform) {
+        return Err(Error::ScopeMissing(Scope::Platform));
+    }
+    Ok(())
 }
 
 fn require_account(caller: &Caller, account: &str) -> Result<(), Error> {
@@ -220,8 +278,22 @@ impl std::fmt::Display for Redacted<'_> {
 
 /// The consistency token beside a revision; empty when there is no such account.
 fn token_of(app: &App, account: &str, revision: i64) -> String {
-    match AccountId::parse(account) {
-        Ok(account) if revision > 0 => token::consistency(&app.epoch(), &account, revision),
-        _ => String::new(),
+    if revision > 0 { token::consistency(&app.epoch.load(), account, revision) } else { String::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_use_cases_panic_goes_on_in_its_call() {
+        let done = tokio::spawn(async { Ok(7) }).await;
+        assert!(matches!(joined(done), Ok(7)));
+        let done: Result<Result<(), Error>, _> = tokio::spawn(async { panic!("in a use case") }).await;
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| joined(done)));
+        assert_eq!(caught.unwrap_err().downcast_ref(), Some(&"in a use case"));
+        let task = tokio::spawn(std::future::pending::<Result<(), Error>>());
+        task.abort();
+        assert!(matches!(joined(task.await), Err(Error::Internal(_))));
     }
 }

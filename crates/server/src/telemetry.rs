@@ -111,8 +111,25 @@ pub fn call_span(method: &'static str, headers: &MetadataMap) -> Span {
     span
 }
 
+/// As [`call_span`] for a call whose caller samples it; none otherwise, which costs one look-up.
+pub fn sampled_span(method: &'static str, headers: &MetadataMap) -> Span {
+    match headers.get("traceparent") {
+        Some(parent) if is_sampled(parent.as_encoded_bytes()) => call_span(method, headers),
+        _ => Span::none(),
+    }
+}
+
+/// Whether a `traceparent` of the W3C has the last bit of its flags set: `00-…-…-01`.
+fn is_sampled(parent: &[u8]) -> bool {
+    let flags = parent.get(54).and_then(|last| char::from(*last).to_digit(16));
+    flags.is_some_and(|flags| flags & 1 == 1)
+}
+
 /// Notes how a call ended, in the words of the semantic conventions: `OK`, `NOT_FOUND`.
 pub fn call_ended(span: &Span, code: tonic::Code) {
+    if span.is_none() {
+        return;
+    }
     let text: String = format!("{code:?}").chars().enumerate().fold(String::new(), |mut text, (at, c)| {
         if c.is_uppercase() && at > 0 && code != tonic::Code::Ok {
             text.push('_');
@@ -121,4 +138,21 @@ pub fn call_ended(span: &Span, code: tonic::Code) {
         text
     });
     span.record("rpc.response.status_code", text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_sampled;
+
+    #[test]
+    fn the_flags_of_a_traceparent_say_whether_it_is_sampled() {
+        let parent = |flags: &str| format!("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-{flags}");
+        for flags in ["01", "03", "ff"] {
+            assert!(is_sampled(parent(flags).as_bytes()), "{flags}");
+        }
+        for flags in ["00", "02", "0", "", "0x"] {
+            assert!(!is_sampled(parent(flags).as_bytes()), "{flags}");
+        }
+        assert!(!is_sampled(b"") && !is_sampled(&[0xff; 60]));
+    }
 }

@@ -473,12 +473,18 @@ fn search(variant: Variant, size: Size) -> (bool, usize) {
     (false, seen.len())
 }
 
+/// As [`search`], and says what it came to.
+fn searched(variant: Variant, size: Size) -> (bool, usize) {
+    let (broken, states) = search(variant, size);
+    println!("{variant:?}: {states} states, {}", if broken { "caught" } else { "none breaks the promise" });
+    (broken, states)
+}
+
 macro_rules! keeps {
     ($($name:ident: $variant:ident in $size:ident;)*) => {$(
         #[test]
         fn $name() {
-            let (broken, states) = search(Variant::$variant, $size);
-            println!("{states} states, none breaks the promise");
+            let (broken, states) = searched(Variant::$variant, $size);
             assert!(!broken);
             assert!(states > 50_000, "the search must be large enough to mean something: {states}");
         }
@@ -497,8 +503,7 @@ macro_rules! caught {
     ($($name:ident: $variant:ident in $size:ident;)*) => {$(
         #[test]
         fn $name() {
-            let (broken, states) = search(Variant::$variant, $size);
-            println!("caught after {states} states");
+            let (broken, _) = searched(Variant::$variant, $size);
             assert!(broken, "the search must find what is wrong with {:?}", Variant::$variant);
         }
     )*};

@@ -10,6 +10,8 @@
 
 #[path = "../src/cache/floors.rs"]
 mod floors;
+#[path = "../src/cache/key.rs"]
+mod key;
 #[path = "../src/cache/lease.rs"]
 mod lease;
 #[path = "../src/cache/memory.rs"]
@@ -79,8 +81,9 @@ use shuttle::thread;
 use usher_domain::id::{AccountId, UserId};
 
 use faults::Fault;
+use key::Key;
 use lease::{Lease, Moment};
-use memory::{Entry, Key, Memory, Raised};
+use memory::{Entry, Memory, Raised};
 use sync::CLOCK;
 
 /// In ticks of the clock.
@@ -157,11 +160,12 @@ impl World {
     fn check(&self) {
         let due = self.acknowledged.lock().unwrap().map(|at| at + BOUND);
         let start = CLOCK.load(Ordering::SeqCst);
-        let answer = self.memory.hit(&self.account, Some(&self.subject), 0).unwrap_or_else(|| {
-            let read = self.joined();
-            let key = Key { account: self.account.clone(), subject: Some(self.subject.clone()) };
-            if self.memory.admit(key, read, 0) { read.value } else { self.read() }
-        });
+        let answer =
+            self.memory.hit(self.account.as_str(), Some(self.subject.as_str()), 0).unwrap_or_else(|| {
+                let read = self.joined();
+                let key = Key { account: self.account.clone(), subject: Some(self.subject.clone()) };
+                if self.memory.admit(&key, read, 0) { read.value } else { self.read() }
+            });
         if due.is_some_and(|due| start > due) && answer < 2 {
             BROKEN.set(BROKEN.get() + 1);
         }
@@ -175,7 +179,7 @@ fn overdue() {
     world.poll();
     world.load();
     let key = Key { account: world.account.clone(), subject: Some(world.subject.clone()) };
-    assert!(world.memory.admit(key, world.joined(), 0));
+    assert!(world.memory.admit(&key, world.joined(), 0));
     world.write();
     CLOCK.fetch_add(BOUND + 1, Ordering::SeqCst);
     let polling = {

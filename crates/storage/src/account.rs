@@ -55,7 +55,7 @@ impl Tx {
         nonce: i64,
         account_event: Option<&str>,
     ) -> Result<(), Error> {
-        let clear = self.over_limit_clear_time(account, now).await?;
+        let over = self.over_limit(account, now).await?;
         let stamp = match self.engine {
             Engine::Postgres => Expr::cust("(pg_current_xact_id()::text)::bigint"),
             Engine::Sqlite => Expr::val(0i64),
@@ -67,8 +67,10 @@ impl Tx {
             purchased: Set(account.license.purchased.map(i64::from)),
             expire_time: Set(micros(account.license.subscription.expire_time)),
             grace_end_time: Set(micros(account.license.subscription.grace_end_time)),
-            over_limit_end_time: Set(micros(account.license.over_limit_end_time)),
-            over_limit_clear_time: Set(micros(clear)),
+            over_limit: Set(over.is_some()),
+            // Seats that were freed since end it: then nothing is denied at its time.
+            over_limit_end_time: Set(micros(account.license.over_limit_end_time.filter(|_| over.is_some()))),
+            over_limit_clear_time: Set(micros(over.flatten())),
             seats_as_of: Set(micros(account.license.seats_as_of)),
             subscription_as_of: Set(micros(account.license.subscription_as_of)),
             revision: Set(account.revision),
@@ -92,11 +94,16 @@ impl Tx {
         if done.rows_affected == 1 { Ok(()) } else { Err(Error::corrupt("account", &account.id)) }
     }
 
-    async fn over_limit_clear_time(&self, account: &Account, now: Time) -> Result<Option<Time>, Error> {
-        if account.license.over_limit_end_time.is_none() {
+    /// Whether the account is over its limit and, if so, when it stops being so by itself.
+    async fn over_limit(&self, account: &Account, now: Time) -> Result<Option<Option<Time>>, Error> {
+        // Nothing but being allowed takes an account there, so most are not even counted.
+        if !account.license.over_limit {
             return Ok(None);
         }
         let seats = self.seats(account, now).await?;
+        if seats.over_limit_by() == 0 {
+            return Ok(None);
+        }
         let expiries: Vec<i64> = reservations(&account.id, now)
             .select_only()
             .column(invitation::Column::ExpireTime)
@@ -104,7 +111,7 @@ impl Tx {
             .all(&self.inner)
             .await?;
         let expiries: Vec<Time> = expiries.into_iter().map(time).collect();
-        Ok(over_limit_clear_time(seats, &expiries))
+        Ok(Some(over_limit_clear_time(seats, &expiries)))
     }
 
     /// The account's seat figures, counted now. Exact while the account is locked.
@@ -157,6 +164,7 @@ pub(crate) fn new_row(account: &Account, nonce: i64, event_kind: &str) -> accoun
         purchased: Set(account.license.purchased.map(i64::from)),
         expire_time: Set(micros(account.license.subscription.expire_time)),
         grace_end_time: Set(micros(account.license.subscription.grace_end_time)),
+        over_limit: Set(false),
         over_limit_end_time: Set(None),
         over_limit_clear_time: Set(None),
         seats_as_of: Set(micros(account.license.seats_as_of)),
@@ -196,6 +204,7 @@ pub(crate) fn from_row(row: account::Model) -> Result<Account, Error> {
                 expire_time: time_opt(row.expire_time),
                 grace_end_time: time_opt(row.grace_end_time),
             },
+            over_limit: row.over_limit,
             over_limit_end_time: time_opt(row.over_limit_end_time),
             seats_as_of: time_opt(row.seats_as_of),
             subscription_as_of: time_opt(row.subscription_as_of),

@@ -40,7 +40,7 @@ pub use outbox::{Mail, MailKind, MailResult};
 pub use poll::{ChangedAccount, Polled, Poller, Wakes};
 pub use request::RequestKey;
 pub use role_model::SharedKey;
-pub use standing::StandingFacts;
+pub use standing::{Since, StandingFacts};
 pub use store::{ConnectOptions, Engine, Store, Tx};
 pub use user::{Identity, TokenPurpose, User};
 

@@ -1,8 +1,8 @@
 //! Members: users in one account.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use sea_orm::sea_query::{Condition, Expr, Func};
+use sea_orm::sea_query::{Condition, Expr, Func, SimpleExpr};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter, QueryOrder,
     QuerySelect,
@@ -78,11 +78,17 @@ impl Tx {
         Ok(())
     }
 
-    /// Notes a sign-in on all memberships of a user, to the day, so that most of them write nothing.
+    /// Notes a sign-in on the memberships of a user, to the day, so that most of them write nothing; on those
+    /// in the accounts of `reach` alone, if it is given.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn member_note_sign_in(&self, id: &UserId, now: Time) -> Result<(), Error> {
+    pub async fn member_note_sign_in(
+        &self,
+        id: &UserId,
+        now: Time,
+        reach: Option<&BTreeSet<AccountId>>,
+    ) -> Result<(), Error> {
         let day = now.to_the_day().micros();
         let stale = Condition::any()
             .add(member::Column::LastSignInTime.is_null())
@@ -94,13 +100,15 @@ impl Tx {
                 Func::coalesce([Expr::col(member::Column::FirstSignInTime), Expr::val(now.micros())]).into(),
             )
             .filter(member::Column::UserId.eq(id.as_str()))
+            .filter(within(reach))
             .filter(stale)
             .exec(&self.inner)
             .await?;
         Ok(())
     }
 
-    /// Writes what can change of a member: contact, role, state, seat.
+    /// Writes what can change of a member: contact, role, state, seat. With a stamp, what changed of
+    /// the last three is as it is from then on.
     ///
     /// # Errors
     /// Those of the database; when the member is not there.
@@ -111,7 +119,25 @@ impl Tx {
             row.changed_event = Set(stamp.event_kind.to_owned());
             row.changed_revision = Set(stamp.revision);
         }
-        let done = member::Entity::update_many()
+        let mut update = member::Entity::update_many();
+        if let Some(Stamp { time, .. }) = changed {
+            // The columns on the right are those before the update.
+            let since = |column: member::Column, changed: SimpleExpr| {
+                Expr::case(changed, Expr::val(time.micros())).finally(Expr::col(column))
+            };
+            let state = member::Column::State.ne(word(member.state));
+            update = update
+                .col_expr(member::Column::StateTime, since(member::Column::StateTime, state).into())
+                .col_expr(
+                    member::Column::RoleTime,
+                    since(member::Column::RoleTime, member::Column::Role.ne(&member.role)).into(),
+                )
+                .col_expr(
+                    member::Column::SeatTime,
+                    since(member::Column::SeatTime, member::Column::Seat.ne(member.seat)).into(),
+                );
+        }
+        let done = update
             .set(row)
             .filter(member::Column::AccountId.eq(member.account_id.as_str()))
             .filter(member::Column::UserId.eq(member.user_id.as_str()))
@@ -204,6 +230,30 @@ impl Tx {
         Ok((self.members(rows).await?, count(i64::try_from(total).unwrap_or(i64::MAX))?))
     }
 
+    /// The display names of those of the users who are members, by user id.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn member_names(
+        &self,
+        account: &AccountId,
+        ids: impl IntoIterator<Item = &UserId>,
+    ) -> Result<HashMap<String, String>, Error> {
+        let ids: Vec<&str> = ids.into_iter().map(UserId::as_str).collect();
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let names: Vec<(String, String)> = of(account)
+            .filter(member::Column::UserId.is_in(ids))
+            .select_only()
+            .column(member::Column::UserId)
+            .column(member::Column::DisplayName)
+            .into_tuple()
+            .all(&self.inner)
+            .await?;
+        Ok(names.into_iter().collect())
+    }
+
     /// The accounts that the user is a member of, by id.
     ///
     /// # Errors
@@ -220,17 +270,20 @@ impl Tx {
         ids.iter().map(|id| account_id(id)).collect()
     }
 
-    /// A user's memberships with their accounts, by account id, after the given one.
+    /// A user's memberships with their accounts, by account id, after the given one; those in the accounts of
+    /// `reach` alone, if it is given.
     ///
     /// # Errors
     /// Those of the database; a row that does not parse.
     pub async fn membership_list(
         &self,
         id: &UserId,
+        reach: Option<&BTreeSet<AccountId>>,
         after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<(Member, Account)>, Error> {
-        let mut query = member::Entity::find().filter(member::Column::UserId.eq(id.as_str()));
+        let mut query =
+            member::Entity::find().filter(member::Column::UserId.eq(id.as_str())).filter(within(reach));
         if let Some(after) = after {
             query = query.filter(member::Column::AccountId.gt(after));
         }
@@ -334,6 +387,9 @@ pub(crate) fn new_row(member: &Member, stamp: Stamp<'_>) -> member::ActiveModel 
         account_id: Set(member.account_id.to_string()),
         user_id: Set(member.user_id.to_string()),
         join_time: Set(member.join_time.micros()),
+        state_time: Set(member.suspend_time.unwrap_or(member.join_time).micros()),
+        role_time: Set(member.join_time.micros()),
+        seat_time: Set(member.join_time.micros()),
         first_sign_in_time: Set(micros(member.first_sign_in_time)),
         last_sign_in_time: Set(micros(member.last_sign_in_time)),
         invited_by: Set(member.invited_by.as_ref().map(ToString::to_string)),
@@ -352,7 +408,6 @@ fn changing(member: &Member) -> member::ActiveModel {
         role: Set(member.role.clone()),
         state: Set(word(member.state)),
         seat: Set(member.seat),
-        suspend_time: Set(micros(member.suspend_time)),
         ..Default::default()
     }
 }
@@ -362,6 +417,7 @@ fn from_row(
     identities: Vec<MemberIdentity>,
     email_verified: bool,
 ) -> Result<Member, Error> {
+    let state = from_word("member state", &row.state)?;
     Ok(Member {
         account_id: account_id(&row.account_id)?,
         user_id: user_id(&row.user_id)?,
@@ -369,13 +425,18 @@ fn from_row(
         email_verified,
         display_name: row.display_name,
         role: row.role,
-        state: from_word("member state", &row.state)?,
+        state,
         seat: row.seat,
         identities,
         join_time: time(row.join_time),
-        suspend_time: time_opt(row.suspend_time),
+        suspend_time: (state == MemberState::Suspended).then(|| time(row.state_time)),
         first_sign_in_time: time_opt(row.first_sign_in_time),
         last_sign_in_time: time_opt(row.last_sign_in_time),
         invited_by: user_id_opt(row.invited_by.as_deref())?,
     })
+}
+
+fn within(reach: Option<&BTreeSet<AccountId>>) -> Condition {
+    let ids = reach.map(|reach| reach.iter().map(AccountId::as_str));
+    Condition::all().add_option(ids.map(|ids| member::Column::AccountId.is_in(ids)))
 }

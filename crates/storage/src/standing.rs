@@ -10,10 +10,10 @@ use crate::error::Error;
 use crate::store::{Store, Tx};
 
 const STANDING: &str = "\
-SELECT a.revision, a.state, a.model, a.grace_end_time, a.over_limit_end_time, a.over_limit_clear_time, \
-a.expire_time, a.changed_time AS account_changed_time, a.changed_event AS account_changed_event, \
+SELECT a.revision, a.state, a.model, a.grace_end_time, a.over_limit, a.over_limit_end_time, a.over_limit_clear_time, \
+a.expire_time, a.suspend_time, a.changed_time AS account_changed_time, a.changed_event AS account_changed_event, \
 a.changed_revision AS account_changed_revision, \
-m.state AS member_state, m.role, m.seat, m.changed_time AS member_changed_time, \
+m.state AS member_state, m.role, m.seat, m.state_time, m.role_time, m.seat_time, m.changed_time AS member_changed_time, \
 m.changed_event AS member_changed_event, m.changed_revision AS member_changed_revision \
 FROM account a LEFT JOIN member m ON m.account_id = a.id AND m.user_id = $2 WHERE a.id = $1";
 
@@ -24,14 +24,19 @@ struct Row {
     model: String,
     expire_time: Option<i64>,
     grace_end_time: Option<i64>,
+    over_limit: bool,
     over_limit_end_time: Option<i64>,
     over_limit_clear_time: Option<i64>,
+    suspend_time: Option<i64>,
     account_changed_time: i64,
     account_changed_event: String,
     account_changed_revision: i64,
     member_state: Option<String>,
     role: Option<String>,
     seat: Option<bool>,
+    state_time: Option<i64>,
+    role_time: Option<i64>,
+    seat_time: Option<i64>,
     member_changed_time: Option<i64>,
     member_changed_event: Option<String>,
     member_changed_revision: Option<i64>,
@@ -41,11 +46,21 @@ struct Row {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StandingFacts {
     pub record: StandingRecord,
-    pub expire_time: Option<Time>,
+    pub since: Since,
     /// The last change that touched this standing, and the kind of its event.
     pub changed_time: Time,
     pub changed_event: String,
     pub changed_revision: i64,
+}
+
+/// Since when the parts of a standing are as they are; `None` where that is not known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Since {
+    /// Only of a suspended account.
+    pub account: Option<Time>,
+    pub member: Option<Time>,
+    pub role: Option<Time>,
+    pub seat: Option<Time>,
 }
 
 impl Store {
@@ -103,12 +118,19 @@ fn from_row(row: Row) -> Result<StandingFacts, Error> {
             revision: row.revision,
             account_state: from_word("account state", &row.state)?,
             model: row.model,
+            expire_time: time_opt(row.expire_time),
             lapse_time: time_opt(row.grace_end_time),
+            over_limit: row.over_limit,
             over_limit_end_time: time_opt(row.over_limit_end_time),
             over_limit_clear_time: time_opt(row.over_limit_clear_time),
             member,
         },
-        expire_time: time_opt(row.expire_time),
+        since: Since {
+            account: time_opt(row.suspend_time),
+            member: time_opt(row.state_time),
+            role: time_opt(row.role_time),
+            seat: time_opt(row.seat_time),
+        },
         changed_time: time(changed_time),
         changed_event,
         changed_revision,

@@ -12,6 +12,7 @@ both_engines!(
     a_change_is_seen_by_the_next_check,
     a_token_binds_to_its_account_and_its_past,
     batches_keep_order_answer_duplicates_and_part_errors_from_denials,
+    a_batch_says_what_its_checks_say_one_by_one,
     a_batch_holds_a_thousand_checks_and_no_more,
     a_batch_is_answered_from_one_revision,
 );
@@ -158,6 +159,50 @@ async fn batches_keep_order_answer_duplicates_and_part_errors_from_denials(engin
         panic!("{nobody:?}")
     };
     assert_eq!(error.field, "checks[0].subject");
+    usher.stop().await;
+}
+
+/// Checks drawn from a few of everything, so that many come twice: each answer of a batch is that of its check
+/// asked alone, in the batch's order.
+async fn a_batch_says_what_its_checks_say_one_by_one(engine: Engine) {
+    let usher = Usher::start(engine).await;
+    let cast = usher.cast("globex", DATAIMPORTER).await;
+    let (uma, ada) = (cast.member("user"), cast.founder());
+    let subjects = [user(&uma), user(&ada), user("stranger"), crate::matrix::automation()];
+    let actions = ["job.run", "job.view", "job.list", "member.invite", "job.execute", "role.view"];
+    let owners = [None, Some(uma.as_str()), Some(ada.as_str())];
+    let draw = (0..subjects.len(), 0..actions.len(), 0..owners.len());
+    let drawn = proptest::collection::vec(draw, 300);
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let drawn = proptest::strategy::Strategy::new_tree(&drawn, &mut runner).unwrap();
+    let drawn = proptest::strategy::ValueTree::current(&drawn);
+    let checks = drawn.iter().map(|(s, a, o)| item(subjects[*s].clone(), actions[*a], owners[*o]));
+    let told = batch(&usher, None, checks.collect()).await;
+    assert_eq!(told.results.len(), drawn.len());
+    for ((s, a, o), result) in drawn.iter().zip(told.results) {
+        let mut alone = check("globex", "-", actions[*a], owners[*o]);
+        alone.subject.clone_from(&subjects[*s]);
+        let alone = usher.authorization().check_permission(alone).await.map(tonic::Response::into_inner);
+        match (result.result.unwrap(), alone) {
+            (check_result::Result::Outcome(outcome), Ok(alone)) => {
+                let same = pb::CheckOutcome {
+                    decision: alone.decision,
+                    reason: alone.reason,
+                    role: alone.role,
+                    permission: alone.permission,
+                    depends_on_owner: alone.depends_on_owner,
+                    valid_until_time: alone.valid_until_time,
+                };
+                assert_eq!((outcome, told.revision), (same, alone.revision));
+            }
+            (check_result::Result::Error(error), Err(status)) => {
+                let refused = usher_tests::Refused::of(&status);
+                let reason = error.reason().as_str_name().trim_start_matches("ERROR_REASON_").to_owned();
+                assert_eq!((error.code.as_str(), reason), ("INVALID_ARGUMENT", refused.reason));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
     usher.stop().await;
 }
 

@@ -216,6 +216,9 @@ async fn explain_lists_every_part_that_fails(engine: Engine) {
     ];
     assert_eq!(parts, expected);
     assert!(why.parts.iter().all(|part| !part.detail.is_empty()));
+    // Suspended at 50, which took the seat; lapsed at 200; a user since the beginning.
+    let since: Vec<_> = why.parts.iter().map(|part| part.since_time).collect();
+    assert_eq!(since, [None, at(50), at(200), None, at(50), at(0), None]);
     assert_eq!(
         (why.roles_that_grant, why.permissions_that_grant),
         (vec!["user".to_owned(), "admin".to_owned()], vec!["Work".to_owned()])

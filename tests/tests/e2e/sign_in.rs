@@ -31,7 +31,7 @@ async fn the_first_sign_in_binds_the_providers_own_id(engine: Engine) {
 }
 
 /// Waits until a person has this many mails, and takes the token that is not among those known.
-async fn next_token(usher: &Usher, email: &str, known: &[String]) -> String {
+pub(crate) async fn next_token(usher: &Usher, email: &str, known: &[String]) -> String {
     let waiting = async {
         loop {
             let letters = usher.mailbox.letters_to(email);
@@ -45,7 +45,7 @@ async fn next_token(usher: &Usher, email: &str, known: &[String]) -> String {
     tokio::time::timeout(std::time::Duration::from_secs(15), waiting).await.unwrap()
 }
 
-async fn request_reset(usher: &Usher, email: &str) {
+pub(crate) async fn request_reset(usher: &Usher, email: &str) {
     let request = pb::RequestPasswordResetRequest { email: email.to_owned(), language: String::new() };
     usher.sign_in().request_password_reset(request).await.unwrap();
 }

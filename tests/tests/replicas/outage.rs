@@ -186,7 +186,8 @@ async fn a_silent_network_costs_no_connection_for_good() {
 
 /// While somebody holds the account's row, as many changes wait for it as the pool has connections.
 async fn all_connections_work(alone: &Alone, connections: usize, round: usize) {
-    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'usher' AND wait_event_type = 'Lock'";
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'usher' AND wait_event_type = 'Lock'";
     let started = Instant::now();
     for attempt in 0.. {
         let mut holder = alone.cluster.sql_meanwhile(

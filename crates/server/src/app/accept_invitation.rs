@@ -18,6 +18,7 @@ use super::access::{Access, rules, stored_role};
 use super::change::{Change, Changed, Happened, Scene, change, facts};
 use super::identity::{Vouched, insert_bound, resolve};
 use super::invite_user::new_user;
+use super::reach;
 use super::user_change::user_changed;
 use super::view::{InvitationView, MemberView, invitation_view, member_view};
 use crate::error::{Error, Missing};
@@ -51,18 +52,7 @@ pub async fn look_up_invitation(app: App, caller: Caller, token: Secret<String>)
             })
         })
         .await;
-    hide_from_limited(&caller, found)
-}
-
-/// To a caller that is limited to some accounts, an unknown token is no different from another
-/// account's.
-fn hide_from_limited<T>(caller: &Caller, found: Result<T, Error>) -> Result<T, Error> {
-    match found {
-        Err(Error::Missing(Missing::Invitation)) if caller.accounts.is_some() => {
-            Err(Error::AccountNotAllowed)
-        }
-        found => found,
-    }
+    reach::hide(&caller, found)
 }
 
 /// The invitation behind a token, with its account. An unknown token costs the same statements.
@@ -112,17 +102,24 @@ pub async fn accept_invitation(
     caller: Caller,
     command: AcceptInvitation,
 ) -> Result<Changed<Accepted>, Error> {
-    let found = app
+    reach::hide(&caller, accept_by_token(&app, &caller, &command).await)
+}
+
+async fn accept_by_token(
+    app: &App,
+    caller: &Caller,
+    command: &AcceptInvitation,
+) -> Result<Changed<Accepted>, Error> {
+    let (account, invitation, known) = app
         .store
         .read(async |tx: &Tx| {
-            let (account, invitation) = find(tx, &caller, &command.token).await?;
+            let (account, invitation) = find(tx, caller, &command.token).await?;
             let key = EmailAddress::parse(&invitation.email).map(|email| email.key()).unwrap_or_default();
             Ok::<_, Error>((account, invitation, tx.user_find_by_email(&key).await?))
         })
-        .await;
-    let (account, invitation, known) = hide_from_limited(&caller, found)?;
+        .await?;
     // Hashing takes long, so it is done before the account is locked.
-    let proven = prove(&app, &command.proof, &invitation, known.as_ref()).await?;
+    let proven = prove(app, &command.proof, &invitation, known.as_ref()).await?;
     let of = Change {
         account_id: account.id,
         acting: Acting::Platform,
@@ -131,8 +128,8 @@ pub async fn accept_invitation(
         digest: String::new(),
         note: command.request_id.clone(),
     };
-    change(&app, &caller, &guard::ACCEPT_INVITATION, &of, async |scene| {
-        accept(scene, &caller, &command, proven).await
+    change(app, caller, &guard::ACCEPT_INVITATION, &of, async |scene| {
+        accept(scene, caller, command, proven).await
     })
     .await
 }
@@ -195,7 +192,7 @@ async fn accept(
     let (_, role) = stored_role(scene.access.model()?, &invitation.role)?;
     may_gain_role(&role.id, rules(role))?;
     require_sponsor(scene, &invitation).await?;
-    let user = user(scene, caller, &invitation, proven).await?;
+    let user = user(scene, caller, (command, &invitation), proven).await?;
     if let Some(member) = scene.tx.member_fetch(&scene.account().id, &user.id).await? {
         let user_id = member.user_id;
         return Err(match member.state {
@@ -251,7 +248,7 @@ async fn require_sponsor(scene: &Scene<'_>, invitation: &Invitation) -> Result<(
 async fn user(
     scene: &Scene<'_>,
     caller: &Caller,
-    invitation: &Invitation,
+    (command, invitation): (&AcceptInvitation, &Invitation),
     proven: Proven,
 ) -> Result<User, Error> {
     let (tx, now) = (scene.tx, scene.access.now);
@@ -260,7 +257,14 @@ async fn user(
     let (id, is_new, password) = match proven {
         Proven::New(_) if known.is_some() => return Err(Error::ExistingLoginRequired),
         Proven::New(hash) => (new_user(tx, None, now).await?, true, Some(hash)),
-        Proven::User(id) => (id, false, None),
+        Proven::User(id) => {
+            // The word of a caller on whom it may not know of counts for nothing; a password is proof.
+            let vouched_for = matches!(command.proof, Proof::SignedIn(_));
+            if vouched_for && !reach::knows(tx, caller, &id).await? {
+                return Err(Error::no_user(&id));
+            }
+            (id, false, None)
+        }
         Proven::Identity(vouched) => match resolve(tx, caller, &vouched, now).await {
             Ok((id, _)) => (id, false, None),
             Err(Error::Missing(Missing::Identity)) if known.is_some() => {

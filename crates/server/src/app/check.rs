@@ -1,8 +1,11 @@
 //! The question that Usher is for: may this subject do this, and does the account hold a seat for
-//! them? A check neither writes nor locks, and on a hit does not wait.
+//! them? A check neither writes nor locks.
+//!
+//! Each question comes twice: from memory, which neither waits nor copies and answers nearly always,
+//! and with the store behind it. Ids in a question have the form of ids; the parser saw to it.
 
-use usher_domain::caller::Caller;
 use usher_domain::id::{AccountId, UserId};
+use usher_domain::standing::AccountState;
 use usher_domain::time::Time;
 use usher_policy::{
     Ask, Decision, Listing, ModelIndex, Part, Standing, Subject, UnknownAction, decide, explain, permissions,
@@ -10,80 +13,74 @@ use usher_policy::{
 use usher_storage::StandingFacts;
 
 use super::App;
-use crate::cache::Freshness;
+use crate::cache::{Found, Freshness, Known};
 use crate::error::{Error, Missing, Violation, Wrong};
 use crate::token;
 
-/// Whom a check is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum About {
-    User(UserId),
-    /// A schedule or service that nobody owns.
-    Automation,
-}
-
-impl About {
-    pub fn user(&self) -> Option<&UserId> {
-        match self {
-            Self::User(id) => Some(id),
-            Self::Automation => None,
-        }
-    }
-
-    fn subject(&self) -> Subject<'_> {
-        match self {
-            Self::User(id) => Subject::User(id.as_str()),
-            Self::Automation => Subject::Automation,
-        }
-    }
-}
-
 /// How fresh the answer must be, as the request says it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Consistency {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Consistency<'a> {
     #[default]
     MinimizeLatency,
-    AtLeastAsFresh(String),
+    /// With a consistency token.
+    AtLeastAsFresh(&'a str),
     FullyConsistent,
 }
 
-impl Consistency {
-    fn freshness(&self, app: &App, account: &AccountId) -> Result<Freshness, Error> {
+impl Consistency<'_> {
+    fn freshness(self, app: &App, account: &str) -> Result<Freshness, Error> {
         Ok(match self {
             Self::MinimizeLatency => Freshness::Latency,
             Self::AtLeastAsFresh(token) => {
-                Freshness::AtLeast(token::read_consistency(token, &app.epoch(), account)?)
+                Freshness::AtLeast(token::read_consistency(token, &app.epoch.load(), account)?)
             }
             Self::FullyConsistent => Freshness::Full,
         })
     }
 }
 
-/// What is to be done to what.
-#[derive(Debug, Clone)]
-pub struct Act {
-    pub resource_type: String,
-    pub action: String,
-    pub owner_id: Option<UserId>,
-}
-
-impl Act {
-    fn ask<'a>(&'a self, about: &'a About) -> Ask<'a> {
-        Ask {
-            subject: about.subject(),
-            resource_type: &self.resource_type,
-            action: &self.action,
-            owner: self.owner_id.as_ref().map(UserId::as_str),
-        }
+fn user(subject: Subject<'_>) -> Option<&str> {
+    match subject {
+        Subject::User(id) => Some(id),
+        Subject::Automation => None,
     }
 }
 
-#[derive(Debug, Clone)]
-pub struct CheckPermission {
-    pub account_id: AccountId,
-    pub about: About,
-    pub act: Act,
-    pub consistency: Consistency,
+/// The ids as the store wants them.
+fn owned(account: &str, user: Option<&str>) -> Result<(AccountId, Option<UserId>), Error> {
+    let failed = |e| Error::Internal(format!("an id passed the parser and is none: {e}"));
+    Ok((AccountId::parse(account).map_err(failed)?, user.map(UserId::parse).transpose().map_err(failed)?))
+}
+
+/// What memory knows of a subject; `None` when it must be read.
+fn remembered(
+    app: &App,
+    account: &str,
+    subject: Subject<'_>,
+    consistency: Consistency<'_>,
+) -> Option<Result<Known, Error>> {
+    match consistency.freshness(app, account) {
+        Ok(freshness) => app.standings.hit(account, user(subject), freshness).map(Ok),
+        Err(error) => Some(Err(error)),
+    }
+}
+
+async fn read(
+    app: &App,
+    account: &str,
+    subject: Subject<'_>,
+    consistency: Consistency<'_>,
+) -> Result<Found, Error> {
+    let freshness = consistency.freshness(app, account)?;
+    let (account, user) = owned(account, user(subject))?;
+    app.standings.get(&app.store, &app.roles, &account, user.as_ref(), freshness).await
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct CheckPermission<'a> {
+    pub account_id: &'a str,
+    pub ask: Ask<'a>,
+    pub consistency: Consistency<'a>,
     pub explain: bool,
 }
 
@@ -103,21 +100,33 @@ pub struct Explained {
     pub facts: Option<StandingFacts>,
     pub standing: Option<Standing>,
     pub as_of: Time,
-    pub act: Act,
+}
+
+/// Decides from memory, without an allocation; `None` when [`check_permission`] must read.
+///
+/// # Errors
+/// An action that the account's model does not know; a wrong consistency token.
+pub fn check_from_memory(app: &App, check: &CheckPermission<'_>) -> Option<Result<Checked, Error>> {
+    if check.explain {
+        return None;
+    }
+    let known = remembered(app, check.account_id, check.ask.subject, check.consistency)?;
+    Some(known.and_then(|known| decided(app, check, Found { known, stale: false })))
 }
 
 /// # Errors
-/// An action that the account's model does not know; a wrong consistency token; those of the store.
-pub async fn check_permission(app: &App, _caller: &Caller, ask: &CheckPermission) -> Result<Checked, Error> {
-    if ask.explain {
-        return explained(app, ask).await;
+/// As [`check_from_memory`]; those of the store.
+pub async fn check_permission(app: &App, check: &CheckPermission<'_>) -> Result<Checked, Error> {
+    if check.explain {
+        return explained(app, check).await;
     }
-    let freshness = ask.consistency.freshness(app, &ask.account_id)?;
-    let found =
-        app.standings.get(&app.store, &app.roles, &ask.account_id, ask.about.user(), freshness).await?;
+    let found = read(app, check.account_id, check.ask.subject, check.consistency).await?;
+    decided(app, check, found)
+}
+
+fn decided(app: &App, check: &CheckPermission<'_>, found: Found) -> Result<Checked, Error> {
     let standing = found.known;
-    let now = app.clock.now();
-    let decision = decide(&app.roles, standing.as_ref(), now, &ask.act.ask(&ask.about))
+    let decision = decide(&app.roles, standing.as_ref(), app.clock.now(), &check.ask)
         .map_err(|unknown| unknown_action("", &unknown))?;
     Ok(Checked {
         decision,
@@ -129,21 +138,20 @@ pub async fn check_permission(app: &App, _caller: &Caller, ask: &CheckPermission
 }
 
 /// Reads the database, because the derivation names what is not cached.
-async fn explained(app: &App, ask: &CheckPermission) -> Result<Checked, Error> {
-    let freshness = ask.consistency.freshness(app, &ask.account_id)?;
-    let facts = app.store.standing(&ask.account_id, ask.about.user()).await?;
+async fn explained(app: &App, check: &CheckPermission<'_>) -> Result<Checked, Error> {
+    let freshness = check.consistency.freshness(app, check.account_id)?;
+    let (account, user) = owned(check.account_id, user(check.ask.subject))?;
+    let facts = app.store.standing(&account, user.as_ref()).await?;
     let standing = facts.as_ref().map(|facts| app.roles.standing(&facts.record));
     let revision = standing.map_or(0, |standing| standing.revision());
     if matches!(freshness, Freshness::AtLeast(wanted) if wanted > revision) {
         return Err(Error::RevisionInFuture.with("revision", revision));
     }
     let now = app.clock.now();
-    let of = ask.act.ask(&ask.about);
     let unknown = |unknown| unknown_action("", &unknown);
-    let decision = decide(&app.roles, standing.as_ref(), now, &of).map_err(unknown)?;
-    let parts = explain(&app.roles, standing.as_ref(), now, &of).map_err(unknown)?;
-    let act = ask.act.clone();
-    let explained = Explained { parts, facts, standing, as_of: now, act };
+    let decision = decide(&app.roles, standing.as_ref(), now, &check.ask).map_err(unknown)?;
+    let parts = explain(&app.roles, standing.as_ref(), now, &check.ask).map_err(unknown)?;
+    let explained = Explained { parts, facts, standing, as_of: now };
     let model = standing.and_then(|standing| standing.model());
     Ok(Checked { decision, model, revision, stale: false, explanation: Some(explained) })
 }
@@ -160,12 +168,33 @@ pub fn unknown_action(prefix: &str, unknown: &UnknownAction) -> Error {
 }
 
 /// Several checks of one account.
-#[derive(Debug, Clone)]
-pub struct CheckPermissions {
-    pub account_id: AccountId,
+#[derive(Debug)]
+pub struct CheckPermissions<'a> {
+    pub account_id: &'a str,
     /// Each an item to answer, or what is wrong with it.
-    pub items: Vec<Result<(About, Act), Error>>,
-    pub consistency: Consistency,
+    pub items: Vec<Result<Ask<'a>, Error>>,
+    pub consistency: Consistency<'a>,
+}
+
+impl<'a> CheckPermissions<'a> {
+    /// Whom they are about, each once and sorted.
+    fn users(&self) -> Vec<Option<&'a str>> {
+        let mut users = Vec::new();
+        for ask in self.items.iter().flatten() {
+            let user = user(ask.subject);
+            // Most batches are about one.
+            if users.last() != Some(&user) {
+                users.push(user);
+            }
+        }
+        if users.is_empty() {
+            // Nothing to decide; the revision is that of the account all the same.
+            users.push(None);
+        }
+        users.sort_unstable();
+        users.dedup();
+        users
+    }
 }
 
 impl Clone for Error {
@@ -185,63 +214,82 @@ pub struct CheckedMany {
     pub stale: bool,
 }
 
+/// As [`check_permissions`], if memory has all standings at one revision.
+///
+/// # Errors
+/// A wrong consistency token.
+pub fn checks_from_memory(app: &App, checks: &CheckPermissions<'_>) -> Option<Result<CheckedMany, Error>> {
+    let freshness = match checks.consistency.freshness(app, checks.account_id) {
+        Ok(freshness) => freshness,
+        Err(error) => return Some(Err(error)),
+    };
+    let users = checks.users();
+    let hits = users.iter().map(|user| app.standings.hit(checks.account_id, *user, freshness));
+    let standings: Vec<Known> = hits.collect::<Option<_>>()?;
+    is_one_revision(&standings).then(|| Ok(decided_many(app, checks, &users, &standings, false)))
+}
+
 /// All at one revision: when the subjects' standings were read at different ones, they are read
 /// again from one snapshot.
 ///
 /// # Errors
-/// As [`check_permission`], for the request as a whole; an item's error is its own.
-pub async fn check_permissions(
-    app: &App,
-    _caller: &Caller,
-    ask: &CheckPermissions,
-) -> Result<CheckedMany, Error> {
-    let freshness = ask.consistency.freshness(app, &ask.account_id)?;
-    let mut subjects: Vec<Option<&UserId>> =
-        ask.items.iter().flatten().map(|(about, _)| about.user()).collect();
-    if subjects.is_empty() {
-        // Nothing to decide; the revision is that of the account all the same.
-        subjects.push(None);
+/// A wrong consistency token; those of the store. An item's error is its own.
+pub async fn check_permissions(app: &App, checks: &CheckPermissions<'_>) -> Result<CheckedMany, Error> {
+    let freshness = checks.consistency.freshness(app, checks.account_id)?;
+    let users = checks.users();
+    let mut ids = Vec::with_capacity(users.len());
+    let (account, _) = owned(checks.account_id, None)?;
+    for user in &users {
+        ids.push(owned(checks.account_id, *user)?.1);
     }
-    subjects.sort_unstable();
-    subjects.dedup();
-    let mut standings = Vec::with_capacity(subjects.len());
+    let mut standings = Vec::with_capacity(users.len());
     let mut stale = false;
-    for subject in &subjects {
-        let found = app.standings.get(&app.store, &app.roles, &ask.account_id, *subject, freshness).await?;
+    for id in &ids {
+        let found = app.standings.get(&app.store, &app.roles, &account, id.as_ref(), freshness).await?;
         stale |= found.stale;
         standings.push(found.known);
     }
-    let revision_of = |standing: &Option<Standing>| standing.map_or(0, |standing| standing.revision());
-    if standings.windows(2).any(|pair| revision_of(&pair[0]) != revision_of(&pair[1])) {
-        standings = snapshot(app, &ask.account_id, &subjects).await?;
+    if !is_one_revision(&standings) {
+        standings = snapshot(app, &account, &ids).await?;
     }
+    Ok(decided_many(app, checks, &users, &standings, stale))
+}
+
+fn revision_of(known: &Known) -> i64 {
+    known.map_or(0, |standing| standing.revision())
+}
+
+fn is_one_revision(standings: &[Known]) -> bool {
+    standings.windows(2).all(|pair| revision_of(&pair[0]) == revision_of(&pair[1]))
+}
+
+/// `standings` are those of `users`, in their order.
+fn decided_many(
+    app: &App,
+    checks: &CheckPermissions<'_>,
+    users: &[Option<&str>],
+    standings: &[Known],
+    stale: bool,
+) -> CheckedMany {
     let now = app.clock.now();
-    let results = ask.items.iter().enumerate().map(|(index, item)| {
-        let (about, act) = item.as_ref().map_err(Clone::clone)?;
-        let standing = subjects.binary_search(&about.user()).ok().and_then(|at| standings[at].as_ref());
-        decide(&app.roles, standing, now, &act.ask(about))
+    let results = checks.items.iter().enumerate().map(|(index, item)| {
+        let ask = item.as_ref().map_err(Clone::clone)?;
+        let standing = users.binary_search(&user(ask.subject)).ok().and_then(|at| standings[at].as_ref());
+        decide(&app.roles, standing, now, ask)
             .map_err(|unknown| unknown_action(&format!("checks[{index}]."), &unknown))
     });
     let results = results.collect();
     let first = standings.first().copied().flatten();
-    Ok(CheckedMany {
-        results,
-        model: first.and_then(|standing| standing.model()),
-        revision: revision_of(&first),
-        stale,
-    })
+    let model = first.and_then(|standing| standing.model());
+    CheckedMany { results, model, revision: revision_of(&first), stale }
 }
 
-async fn snapshot(
-    app: &App,
-    account: &AccountId,
-    subjects: &[Option<&UserId>],
-) -> Result<Vec<Option<Standing>>, Error> {
+async fn snapshot(app: &App, account: &AccountId, users: &[Option<UserId>]) -> Result<Vec<Known>, Error> {
     app.store
         .read(async |tx: &usher_storage::Tx| {
-            let mut standings = Vec::with_capacity(subjects.len());
-            for subject in subjects {
-                let facts = tx.standing(account, *subject).await?;
+            let mut standings = Vec::with_capacity(users.len());
+            for user in users {
+                let facts = tx.standing(account, user.as_ref()).await?;
                 standings.push(facts.map(|facts| app.roles.standing(&facts.record)));
             }
             Ok(standings)
@@ -250,11 +298,12 @@ async fn snapshot(
 }
 
 #[derive(Debug, Clone)]
-pub struct ListPermissions {
-    pub account_id: AccountId,
-    pub about: About,
-    pub resource_types: Vec<String>,
-    pub consistency: Consistency,
+pub struct ListPermissions<'a> {
+    pub account_id: &'a str,
+    pub subject: Subject<'a>,
+    /// Empty is all of them.
+    pub resource_types: Vec<&'a str>,
+    pub consistency: Consistency<'a>,
 }
 
 pub struct Permissions {
@@ -262,32 +311,35 @@ pub struct Permissions {
     pub model: ModelIndex,
     pub standing: Standing,
     pub stale: bool,
-    /// When grace ends, if the account is in grace.
-    pub grace_end_time: Option<Time>,
-    /// How many seats too many are in use, if any, and when that begins to deny.
-    pub over_limit_by: u32,
+    pub as_of: Time,
+}
+
+/// As [`list_permissions`], if memory has the standing.
+///
+/// # Errors
+/// As [`list_permissions`].
+pub fn list_from_memory(app: &App, list: &ListPermissions<'_>) -> Option<Result<Permissions, Error>> {
+    let known = remembered(app, list.account_id, list.subject, list.consistency)?;
+    Some(known.and_then(|known| listed(app, list, Found { known, stale: false })))
 }
 
 /// # Errors
-/// `Missing(Account)`; an unknown resource type; as [`check_permission`].
-pub async fn list_permissions(
-    app: &App,
-    _caller: &Caller,
-    ask: &ListPermissions,
-) -> Result<Permissions, Error> {
-    let freshness = ask.consistency.freshness(app, &ask.account_id)?;
-    let found =
-        app.standings.get(&app.store, &app.roles, &ask.account_id, ask.about.user(), freshness).await?;
-    let standing = found
-        .known
-        .filter(|standing| standing.account_state() != usher_domain::standing::AccountState::Closed)
-        .ok_or(Error::Missing(Missing::Account))?;
+/// `Missing(Account)`; an unknown resource type; a wrong consistency token; those of the store.
+pub async fn list_permissions(app: &App, list: &ListPermissions<'_>) -> Result<Permissions, Error> {
+    let found = read(app, list.account_id, list.subject, list.consistency).await?;
+    listed(app, list, found)
+}
+
+fn listed(app: &App, list: &ListPermissions<'_>, found: Found) -> Result<Permissions, Error> {
+    let standing = found.known.filter(|standing| standing.account_state() != AccountState::Closed);
+    let standing = standing.ok_or(Error::Missing(Missing::Account))?;
     let index = standing.model();
     let model = index.and_then(|index| Some((index, app.roles.by_index(index)?)));
     let (index, model) =
         model.ok_or_else(|| Error::Internal("this server lacks the account's role model".into()))?;
-    let unknown = ask.resource_types.iter().enumerate().filter(|(_, asked)| !model.has_resource_type(asked));
-    let unknown: Vec<Violation> = unknown
+    let types = list.resource_types.iter().enumerate();
+    let unknown: Vec<Violation> = types
+        .filter(|(_, asked)| !model.has_resource_type(asked))
         .map(|(position, asked)| {
             let unknown = model.action(asked, "view").err();
             let suggestion = unknown.as_ref().and_then(|unknown| unknown.suggestion()?.split_once('.'));
@@ -303,26 +355,12 @@ pub async fn list_permissions(
         return Err(Error::Invalid(unknown));
     }
     let now = app.clock.now();
-    let mut listing = permissions(model, Some(&standing), now, ask.about == About::Automation);
-    let is_asked = |action: usher_policy::ActionIndex| {
-        let of = model.action_at(action).map(|action| action.resource_type().to_owned());
-        ask.resource_types.is_empty() || of.is_some_and(|of| ask.resource_types.contains(&of))
-    };
-    listing.entries.retain(|entry| is_asked(entry.action));
-    // Banners are about the account and change seldom; they are read with the account's figures.
-    let (grace_end_time, over_limit_by) = notices(app, &ask.account_id, now).await?;
-    Ok(Permissions { listing, model: index, standing, stale: found.stale, grace_end_time, over_limit_by })
-}
-
-async fn notices(app: &App, account: &AccountId, now: Time) -> Result<(Option<Time>, u32), Error> {
-    use usher_domain::license::SubscriptionState;
-    app.store
-        .read(async |tx: &usher_storage::Tx| {
-            let Some(account) = tx.account_fetch(account).await? else { return Ok((None, 0)) };
-            let subscription = &account.license.subscription;
-            let in_grace = subscription.state(now) == SubscriptionState::InGrace;
-            let seats = tx.seats(&account, now).await?;
-            Ok((subscription.grace_end_time.filter(|_| in_grace), seats.over_limit_by()))
-        })
-        .await
+    let mut listing = permissions(model, Some(&standing), now, list.subject == Subject::Automation);
+    if !list.resource_types.is_empty() {
+        listing.entries.retain(|entry| {
+            let action = model.action_at(entry.action);
+            action.is_some_and(|action| list.resource_types.contains(&action.resource_type()))
+        });
+    }
+    Ok(Permissions { listing, model: index, standing, stale: found.stale, as_of: now })
 }

@@ -16,6 +16,7 @@ use usher_storage::{Identity, Mail, MailKind, RequestKey, Stamp, Tx};
 use super::App;
 use super::change::{Change, Changed, Happened, event, facts, remember, replay};
 use super::invite_user::{new_user, resolve_issuer};
+use super::reach;
 use super::view::{LicensesView, MemberView, licenses_view, member_view};
 use crate::error::{Error, Taken, Wrong, nearest};
 use crate::{guard, random};
@@ -58,6 +59,10 @@ pub async fn create_account(
     caller: Caller,
     command: CreateAccount,
 ) -> Result<Changed<CreateAccountOutcome>, Error> {
+    // Also of an id that Usher has just made: it is none of those that the caller is limited to.
+    if !caller.may_reach(&command.change.account_id) {
+        return Err(Error::AccountNotAllowed);
+    }
     let (_, model) = app.roles.get(&command.model).ok_or_else(|| {
         let known: Vec<String> = app.roles.models().iter().map(|model| format!("`{}`", model.id())).collect();
         Error::unknown(
@@ -111,6 +116,11 @@ async fn found(
     let mut account = new_account(command, model, now);
     // First the account's row, so that the key of the member's leads somewhere.
     tx.account_insert(&account, random::nonce()?, "account.created").await?;
+    if let Founder::User(id) = &command.founder
+        && !reach::knows(tx, caller, id).await?
+    {
+        return reach::hide(caller, Err(Error::no_user(id)));
+    }
     let member = founder(tx, app, command, role, now).await?;
     tx.member_insert(&member, Stamp { time: now, event_kind: "member.joined", revision: 1 }).await?;
     if let (Founder::Email(email), false) = (&command.founder, member.email_verified) {
@@ -147,6 +157,7 @@ fn new_account(command: &CreateAccount, model: &RoleModel, now: Time) -> Account
         license: License {
             purchased: command.purchased,
             subscription: command.subscription.clone(),
+            over_limit: false,
             over_limit_end_time: None,
             seats_as_of: None,
             subscription_as_of: None,

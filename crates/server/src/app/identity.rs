@@ -7,6 +7,7 @@ use usher_domain::time::Time;
 use usher_storage::{Identity, Tx};
 
 use super::change::{Happened, facts};
+use super::reach;
 use super::user_change::user_changed;
 use crate::error::{Error, Missing};
 
@@ -18,6 +19,24 @@ pub struct Vouched {
     pub subject: String,
     /// The login name of today; may be empty.
     pub username: String,
+}
+
+/// Whether the login is somebody's whom the caller may not know of.
+///
+/// # Errors
+/// Those of the store.
+pub async fn is_beyond_reach(tx: &Tx, caller: &Caller, vouched: &Vouched) -> Result<bool, Error> {
+    if reach::limits(caller).is_none() {
+        return Ok(false);
+    }
+    let known = match tx.identity_find_by_subject(&vouched.issuer, &vouched.subject).await? {
+        Some(known) => Some(known),
+        None => tx.identity_find_by_username(&vouched.issuer, &vouched.username).await?,
+    };
+    match known {
+        Some(known) => Ok(!reach::knows(tx, caller, &known.user_id).await?),
+        None => Ok(false),
+    }
 }
 
 /// The person, and whether this bound the subject.
@@ -39,6 +58,9 @@ pub async fn resolve(
     let claim = tx.identity_find_by_username(&vouched.issuer, &vouched.username).await?;
     let claim = claim.ok_or(Error::Missing(Missing::Identity))?;
     if claim.subject.is_some() {
+        return Err(Error::UsernameBoundToAnother);
+    }
+    if !reach::answers_for(tx, caller, &claim.user_id).await? {
         return Err(Error::UsernameBoundToAnother);
     }
     let user = tx.user_lock(&claim.user_id).await?;

@@ -10,7 +10,7 @@ use usher_storage::{InvitationFilter, Tx};
 use super::App;
 use super::access::{Access, role, stored_role};
 use super::members::{Listed, Page, Read, place};
-use super::view::{InvitationAffordances, InvitationView, invitation_view};
+use super::view::{InvitationAffordances, InvitationView, invitation_view, invitation_views};
 use crate::error::{Error, Missing};
 
 #[derive(Debug, Clone)]
@@ -57,12 +57,9 @@ pub async fn list_invitations(
             found.truncate(size as usize);
             let next = found.last().filter(|_| more).map(|last| place(&last.email, last.id.as_str()));
             let seats = tx.seats(&access.account, now).await?;
-            let mut items = Vec::with_capacity(found.len());
-            for invitation in found {
-                items.push(shown(tx, &access, invitation, seats).await?);
-            }
+            let views = invitation_views(tx, &access, found).await?;
             Ok(Listed {
-                items,
+                items: views.into_iter().map(|view| shown(&access, view, seats)).collect::<Result<_, _>>()?,
                 next_page_token: next.map(|place| app.page_tokens.make(&bound, &place)).unwrap_or_default(),
                 total_size,
                 revision: access.account.revision,
@@ -93,22 +90,19 @@ pub async fn get_invitation(
             let invitation = tx.invitation_fetch(&access.account.id, &command.invitation_id).await?;
             let invitation = invitation.ok_or(Error::Missing(Missing::Invitation))?;
             let seats = tx.seats(&access.account, now).await?;
-            Ok((shown(tx, &access, invitation, seats).await?, access.account.revision))
+            let view = invitation_view(tx, &access, invitation).await?;
+            Ok((shown(&access, view, seats)?, access.account.revision))
         })
         .await
 }
 
-async fn shown(
-    tx: &Tx,
-    access: &Access<'_>,
-    invitation: Invitation,
-    seats: Seats,
-) -> Result<InvitationView, Error> {
-    let affordances = match access.acting {
-        Acting::Member(_) => Some(affordances(access, &invitation, seats)?),
+/// With what the actor may do with it.
+fn shown(access: &Access<'_>, view: InvitationView, seats: Seats) -> Result<InvitationView, Error> {
+    let actor_may = match access.acting {
+        Acting::Member(_) => Some(affordances(access, &view.invitation, seats)?),
         Acting::Platform => None,
     };
-    Ok(InvitationView { actor_may: affordances, ..invitation_view(tx, access, invitation).await? })
+    Ok(InvitationView { actor_may, ..view })
 }
 
 fn affordances(

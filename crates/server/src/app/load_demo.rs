@@ -119,6 +119,7 @@ fn account(model: &RoleModel, id: AccountId, members: u32, now: Time) -> Account
         license: License {
             purchased: Some(members + SEATS_SPARE),
             subscription: Subscription { plan: "demo".to_owned(), expire_time: None, grace_end_time: None },
+            over_limit: false,
             over_limit_end_time: None,
             seats_as_of: None,
             subscription_as_of: None,

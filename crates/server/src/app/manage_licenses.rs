@@ -151,6 +151,7 @@ impl Plan {
         }
         // Freed seats may have ended the over-limit state.
         if self.seats.over_limit_by() == 0 {
+            self.license.over_limit = false;
             self.license.over_limit_end_time = None;
         }
         Ok(())

@@ -1,5 +1,7 @@
 //! Reading members.
 
+use std::collections::HashMap;
+
 use usher_domain::caller::{Acting, Caller};
 use usher_domain::email::EmailAddress;
 use usher_domain::id::{AccountId, UserId};
@@ -8,7 +10,7 @@ use usher_policy::RoleModel;
 use usher_storage::{MemberFilter, SeatFilter, Tx};
 
 use super::App;
-use super::access::{Access, role};
+use super::access::{Access, role, stored_role};
 use super::view::{MemberView, member_affordances, member_view};
 use crate::error::{Error, Missing};
 use crate::token;
@@ -29,7 +31,7 @@ impl Read {
     /// When the token is of another account or epoch, or from the future.
     pub fn require_revision(&self, app: &App, revision: i64) -> Result<(), Error> {
         let Some(token) = &self.at_least_as_fresh else { return Ok(()) };
-        let wanted = token::read_consistency(token, &app.epoch(), &self.account_id)?;
+        let wanted = token::read_consistency(token, &app.epoch(), self.account_id.as_str())?;
         if wanted > revision { Err(Error::RevisionInFuture.with("revision", revision)) } else { Ok(()) }
     }
 }
@@ -145,9 +147,19 @@ async fn shown(tx: &Tx, access: &Access<'_>, members: Vec<Member>) -> Result<Vec
     let model = access.model()?;
     let seats = tx.seats(&access.account, access.now).await?;
     let mut views = Vec::with_capacity(members.len());
+    let mut holders: HashMap<String, u32> = HashMap::new();
     for member in members {
         let affordances = match access.acting {
-            Acting::Member(_) => Some(member_affordances(tx, access, &member, seats).await?),
+            Acting::Member(_) => {
+                // Counted once a role, however many members the page has.
+                if !holders.contains_key(&member.role) {
+                    let (_, role) = stored_role(model, &member.role)?;
+                    let count = tx.member_count_holders(&access.account.id, &role.id, role.uses_seat).await?;
+                    holders.insert(member.role.clone(), count);
+                }
+                let of_role = holders.get(&member.role).copied().unwrap_or_default();
+                Some(member_affordances(access, &member, seats, of_role)?)
+            }
             Acting::Platform => None,
         };
         views.push(MemberView { actor_may: affordances, ..member_view(model, member) });

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use usher_domain::account::Account;
+use usher_domain::account::{Account, AccountState};
 use usher_domain::caller::{Acting, Caller};
 use usher_domain::email::EmailAddress;
 use usher_domain::id::UserId;
@@ -15,7 +15,8 @@ use usher_storage::{Mail, MailKind, TokenPurpose, Tx, User};
 
 use super::App;
 use super::change::{Happened, facts};
-use super::identity::{Vouched, resolve};
+use super::identity::{Vouched, is_beyond_reach, resolve};
+use super::reach;
 use super::user_change::user_changed;
 use crate::error::{Error, Missing, Taken, Wrong};
 use crate::random;
@@ -85,6 +86,9 @@ pub async fn verify_password(app: App, caller: Caller, command: VerifyPassword) 
     let hash = user.as_ref().and_then(|user| user.password_hash.clone());
     let matches = app.passwords.verify(normalise(command.password.expose()), hash).await?;
     let user = user.filter(|_| matches).ok_or(Error::WrongCredentials)?;
+    if !app.store.read(async |tx: &Tx| reach::knows(tx, &caller, &user.id).await).await? {
+        return Err(Error::WrongCredentials);
+    }
     forget_tries(&app, command.email.as_str()).await?;
     signed_in(&app, &caller, user.id, false).await
 }
@@ -103,13 +107,24 @@ pub fn require_issuer(app: &App, issuer: &str, field: &str) -> Result<(), Error>
 pub async fn resolve_identity(app: App, caller: Caller, command: Vouched) -> Result<SignedIn, Error> {
     require_issuer(&app, &command.issuer, "issuer")?;
     let now = app.clock.now();
-    let (user, bound) = app.store.write(async |tx: &Tx| resolve(tx, &caller, &command, now).await).await?;
+    let found = app
+        .store
+        .write(async |tx: &Tx| {
+            if is_beyond_reach(tx, &caller, &command).await? {
+                return Err(Error::Missing(Missing::Identity));
+            }
+            resolve(tx, &caller, &command, now).await
+        })
+        .await;
+    let (user, bound) = reach::hide(&caller, found)?;
     signed_in(&app, &caller, user, bound).await
 }
 
 async fn signed_in(app: &App, caller: &Caller, user_id: UserId, bound_now: bool) -> Result<SignedIn, Error> {
     let now = app.clock.now();
-    app.store.write(async |tx: &Tx| Ok::<_, Error>(tx.member_note_sign_in(&user_id, now).await?)).await?;
+    let reach = reach::limits(caller);
+    let note = async |tx: &Tx| Ok::<_, Error>(tx.member_note_sign_in(&user_id, now, reach).await?);
+    app.store.write(note).await?;
     let (memberships, next_page_token) = memberships(app, caller, &user_id, "", MEMBERSHIPS).await?;
     Ok(SignedIn { user_id, bound_now, memberships, next_page_token })
 }
@@ -127,8 +142,17 @@ pub async fn list_memberships(
     caller: Caller,
     command: ListMemberships,
 ) -> Result<(Vec<Membership>, String), Error> {
-    let user = app.store.read(async |tx: &Tx| Ok::<_, Error>(tx.user_fetch(&command.user_id).await?)).await?;
-    user.filter(|user| user.erase_time.is_none()).ok_or_else(|| Error::no_user(&command.user_id))?;
+    let id = &command.user_id;
+    let known = app
+        .store
+        .read(async |tx: &Tx| {
+            let user = tx.user_fetch(id).await?.filter(|user| user.erase_time.is_none());
+            Ok::<_, Error>(user.is_some() && reach::knows(tx, &caller, id).await?)
+        })
+        .await?;
+    if !known {
+        return reach::hide(&caller, Err(Error::no_user(id)));
+    }
     memberships(&app, &caller, &command.user_id, &command.page.token, command.page.size).await
 }
 
@@ -148,13 +172,15 @@ async fn memberships(
         let place = after.clone();
         let found = app
             .store
-            .read(async |tx: &Tx| Ok::<_, Error>(tx.membership_list(user, place.as_deref(), size + 1).await?))
+            .read(async |tx: &Tx| {
+                let reach = reach::limits(caller);
+                Ok::<_, Error>(tx.membership_list(user, reach, place.as_deref(), size + 1).await?)
+            })
             .await?;
         let more = found.len() > size as usize;
         for (member, account) in found.into_iter().take(size as usize) {
             after = Some(account.id.to_string());
-            let is_closed = account.state == usher_domain::account::AccountState::Closed;
-            if !is_closed && caller.may_reach(&account.id) {
+            if account.state != AccountState::Closed {
                 shown.push(membership(app, member, account, now));
             }
             if shown.len() == size as usize {
@@ -197,7 +223,7 @@ pub struct RequestPasswordReset {
 /// Those of the store.
 pub async fn request_password_reset(
     app: App,
-    _caller: Caller,
+    caller: Caller,
     command: RequestPasswordReset,
 ) -> Result<(), Error> {
     let now = app.clock.now();
@@ -207,10 +233,14 @@ pub async fn request_password_reset(
             let (sent, _) = tx.outbox_count_for(MailKind::PasswordReset, &key, now.minus(HOUR)).await?;
             let user = tx.user_find_by_email(&key).await?;
             let founder = tx.outbox_find_founder(&[&key, command.email.as_str()]).await?;
+            let founder = founder.and_then(|id| UserId::parse(&id).ok());
             if sent >= MAILS_PER_ADDRESS {
                 return Ok(());
             }
-            let subject = user.map(|user| user.id.to_string()).or(founder).unwrap_or_default();
+            let subject = match user.map(|user| user.id).or(founder) {
+                Some(id) if reach::knows(tx, &caller, &id).await? => id.to_string(),
+                _ => String::new(),
+            };
             let mail = mail(MailKind::PasswordReset, &subject, &key, &command.language, now);
             Ok::<_, Error>(tx.outbox_insert(&mail).await?)
         })
@@ -241,13 +271,16 @@ pub struct ResetPassword {
 /// The user and the address that a token was mailed for, while it lives.
 async fn token_owner(
     tx: &Tx,
-    token: &str,
-    purpose: TokenPurpose,
+    caller: &Caller,
+    (token, purpose): (&str, TokenPurpose),
     now: Time,
 ) -> Result<(User, EmailAddress), Error> {
     let found = tx.user_token_find(&token_hash(token), purpose).await?;
     let (id, email, _) =
         found.filter(|(_, _, expire)| now < *expire).ok_or(Error::Missing(Missing::Token))?;
+    if !reach::knows(tx, caller, &id).await? {
+        return Err(Error::Missing(Missing::Token));
+    }
     let user = tx.user_lock(&id).await?.filter(|user| user.erase_time.is_none());
     let email = EmailAddress::parse(&email).map_err(|e| Error::Internal(e.to_string()))?;
     Ok((user.ok_or(Error::Missing(Missing::Token))?, email))
@@ -259,13 +292,15 @@ pub async fn reset_password(app: App, caller: Caller, command: ResetPassword) ->
     let now = app.clock.now();
     let token = command.token.expose().as_str();
     let purpose = TokenPurpose::SetPassword;
-    let (_, email) = app.store.write(async |tx: &Tx| token_owner(tx, token, purpose, now).await).await?;
+    let owner = async |tx: &Tx| token_owner(tx, &caller, (token, purpose), now).await;
+    let (_, email) = reach::hide(&caller, app.store.write(owner).await)?;
     let password = check_new(command.new_password.expose(), Some(&email))?;
     let hash = app.passwords.hash(password).await?;
-    app.store
+    let reset = app
+        .store
         .write(async |tx: &Tx| {
             // Read again under the lock: a token is used once.
-            let (mut user, email) = token_owner(tx, token, purpose, now).await?;
+            let (mut user, email) = token_owner(tx, &caller, (token, purpose), now).await?;
             user.password_hash = Some(hash);
             if user.email.is_none() {
                 require_free(tx, &user, &email).await?;
@@ -277,7 +312,8 @@ pub async fn reset_password(app: App, caller: Caller, command: ResetPassword) ->
             tx.sign_in_forget(&email.key()).await?;
             Ok(user.id)
         })
-        .await
+        .await;
+    reach::hide(&caller, reset)
 }
 
 async fn require_free(tx: &Tx, user: &User, email: &EmailAddress) -> Result<(), Error> {
@@ -300,15 +336,20 @@ pub struct RequestEmailChange {
 /// `Missing(User)`, `MailRate`.
 pub async fn request_email_change(
     app: App,
-    _caller: Caller,
+    caller: Caller,
     command: RequestEmailChange,
 ) -> Result<(), Error> {
     let now = app.clock.now();
     let email = command.new_email.as_str();
-    app.store
+    let requested = app
+        .store
         .write(async |tx: &Tx| {
-            let user = tx.user_lock(&command.user_id).await?.filter(|user| user.erase_time.is_none());
-            let user = user.ok_or_else(|| Error::no_user(&command.user_id))?;
+            let id = &command.user_id;
+            let user = tx.user_lock(id).await?.filter(|user| user.erase_time.is_none());
+            let user = user.ok_or_else(|| Error::no_user(id))?;
+            if !reach::answers_for(tx, &caller, id).await? {
+                return Err(Error::no_user(id));
+            }
             let (sent, oldest) = tx.outbox_count_for(MailKind::EmailChange, email, now.minus(HOUR)).await?;
             if sent >= MAILS_PER_ADDRESS {
                 let free = oldest.map_or(now, |oldest| oldest + HOUR);
@@ -319,7 +360,8 @@ pub async fn request_email_change(
             let mail = mail(MailKind::EmailChange, user.id.as_str(), email, &command.language, now);
             Ok(tx.outbox_insert(&mail).await?)
         })
-        .await?;
+        .await;
+    reach::hide(&caller, requested)?;
     app.mail_waits.notify_one();
     Ok(())
 }
@@ -332,9 +374,11 @@ pub async fn change_email(
     token: Secret<String>,
 ) -> Result<(UserId, EmailAddress), Error> {
     let now = app.clock.now();
-    app.store
+    let presented = (token.expose().as_str(), TokenPurpose::ChangeEmail);
+    let changed = app
+        .store
         .write(async |tx: &Tx| {
-            let (mut user, email) = token_owner(tx, token.expose(), TokenPurpose::ChangeEmail, now).await?;
+            let (mut user, email) = token_owner(tx, &caller, presented, now).await?;
             require_free(tx, &user, &email).await?;
             let before = user.email.replace(email.clone());
             let happened = Happened {
@@ -351,5 +395,6 @@ pub async fn change_email(
             tx.user_token_delete(&user.id, TokenPurpose::SetPassword).await?;
             Ok((user.id, email))
         })
-        .await
+        .await;
+    reach::hide(&caller, changed)
 }

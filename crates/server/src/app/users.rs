@@ -33,7 +33,7 @@ pub async fn get_user(app: App, caller: Caller, id: UserId) -> Result<UserView, 
         .read(async |tx: &Tx| {
             let user = tx.user_fetch(&id).await?.filter(|user| user.erase_time.is_none());
             let user = user.ok_or_else(|| Error::no_user(&id))?;
-            let memberships = tx.membership_list(&id, None, u32::MAX).await?;
+            let memberships = tx.membership_list(&id, None, None, u32::MAX).await?;
             let last = memberships.iter().filter_map(|(member, _)| member.last_sign_in_time).max();
             Ok(UserView { user, identities: tx.identity_list(&id).await?, last_sign_in_time: last })
         })

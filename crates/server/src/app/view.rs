@@ -1,7 +1,10 @@
 //! What is shown of members, invitations and licences: rows with what the role model adds.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use usher_domain::account::Account;
+use usher_domain::id::UserId;
 use usher_domain::invitation::Invitation;
 use usher_domain::license::{Seats, Subscription, SubscriptionState};
 use usher_domain::member::{Member, MemberState, may_lose_role};
@@ -99,7 +102,7 @@ pub async fn licenses(tx: &Tx, access: &Access<'_>) -> Result<LicensesView, Erro
     Ok(licenses_view(&access.account, tx.seats(&access.account, access.now).await?))
 }
 
-/// An invitation with its role's title and its sponsor's name.
+/// An invitation with its role's title and its inviter's name.
 ///
 /// # Errors
 /// Those of the store.
@@ -108,19 +111,34 @@ pub async fn invitation_view(
     access: &Access<'_>,
     invitation: Invitation,
 ) -> Result<InvitationView, Error> {
-    let sponsor = match &invitation.invited_by {
-        Some(id) => tx.member_fetch(&access.account.id, id).await?,
-        None => None,
-    };
+    let mut views = invitation_views(tx, access, vec![invitation]).await?;
+    views.pop().ok_or_else(|| Error::Internal("an invitation has no view".into()))
+}
+
+/// As [`invitation_view`], of a page of them in one statement.
+///
+/// # Errors
+/// Those of the store.
+pub async fn invitation_views(
+    tx: &Tx,
+    access: &Access<'_>,
+    invitations: Vec<Invitation>,
+) -> Result<Vec<InvitationView>, Error> {
+    let inviters: BTreeSet<&UserId> = invitations.iter().filter_map(|one| one.invited_by.as_ref()).collect();
+    let names = tx.member_names(&access.account.id, inviters).await?;
     let model = access.model()?;
-    let role = model.role(&invitation.role).and_then(|index| model.role_at(index));
-    Ok(InvitationView {
-        role_title: role.map(|role| role.title.to_string()).unwrap_or_default(),
-        invited_by_name: sponsor.map(|member| member.display_name).unwrap_or_default(),
-        invitation,
-        as_of: access.now,
-        actor_may: None,
-    })
+    let view = |invitation: Invitation| {
+        let role = model.role(&invitation.role).and_then(|index| model.role_at(index));
+        let name = invitation.invited_by.as_ref().and_then(|id| names.get(id.as_str()));
+        InvitationView {
+            role_title: role.map(|role| role.title.to_string()).unwrap_or_default(),
+            invited_by_name: name.cloned().unwrap_or_default(),
+            invitation,
+            as_of: access.now,
+            actor_may: None,
+        }
+    };
+    Ok(invitations.into_iter().map(view).collect())
 }
 
 /// Why an invitation to a role with a seat would be refused now, if it would.
@@ -128,19 +146,19 @@ pub fn invitations_blocked(account: &Account, seats: Seats, now: Time) -> Option
     account.require_open(now).and_then(|()| seats.require_spare()).err()
 }
 
-/// What the actor may do with a member: each call's own rules, asked without changing anything.
+/// What the actor may do with a member, of whose role there are `holders`: each call's own rules,
+/// asked without changing anything.
 ///
 /// # Errors
-/// Those of the store.
-pub async fn member_affordances(
-    tx: &Tx,
+/// When the account's model lacks the member's role.
+pub fn member_affordances(
     access: &Access<'_>,
     member: &Member,
     seats: Seats,
+    holders: u32,
 ) -> Result<MemberAffordances, Error> {
     let model = access.model()?;
     let (index, role) = stored_role(model, &member.role)?;
-    let holders = tx.member_count_holders(&access.account.id, &role.id, role.uses_seat).await?;
     let lose =
         || -> Affordance { Ok(may_lose_role(&role.id, rules(role), member.holds(rules(role)), holders)?) };
     let touch = |action: &'static str| -> Affordance {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use usher_domain::caller::Scope;
+use usher_domain::caller::{Caller, Scope};
 
 use super::config::Operators;
 use super::{Authenticator, Closed, Mode};
@@ -31,15 +31,22 @@ impl Closed {
             for scope in caller.scopes.iter() {
                 let _ = writeln!(text, "  may {} (`{scope}`)", meaning(scope));
             }
+            if acts_for_members_only(caller) {
+                text.push_str("  acts only for members whom it names, within their rights\n");
+            }
             let reach = match &caller.accounts {
                 None => "all accounts".to_owned(),
                 Some(accounts) => {
                     let ids: Vec<_> = accounts.iter().map(|id| format!("`{id}`")).collect();
-                    format!("only {}", ids.join(", "))
+                    format!("only {}, and knows of nobody but their members", ids.join(", "))
                 }
             };
             let _ = writeln!(text, "  reaches {reach}");
             match identity.operators {
+                Operators::None if caller.scopes.contains(Scope::Support) => text.push_str(
+                    "  says nothing of its operators, so it reads tickets and cannot open or end any; \
+                     set `operators`\n",
+                ),
                 Operators::None => {}
                 Operators::TokenSubject => text.push_str("  its operators are the subjects of its tokens\n"),
                 Operators::Named => text.push_str("  names its operators itself and is trusted with that\n"),
@@ -87,6 +94,12 @@ impl Closed {
     }
 }
 
+/// Whether there are calls that it makes on somebody's behalf, and none that it makes as the platform.
+fn acts_for_members_only(caller: &Caller) -> bool {
+    let on_behalf = [Scope::Members, Scope::Licenses, Scope::Billing, Scope::Accounts, Scope::Audit];
+    on_behalf.iter().any(|scope| caller.scopes.contains(*scope)) && !caller.scopes.contains(Scope::Platform)
+}
+
 fn meaning(scope: Scope) -> &'static str {
     match scope {
         Scope::Check => "ask what a person may do",
@@ -97,6 +110,8 @@ fn meaning(scope: Scope) -> &'static str {
         Scope::SignIn => "check passwords, resolve identities and accept invitations",
         Scope::Support => "open, approve and cancel ownership transfers",
         Scope::Audit => "read and follow the audit log",
-        Scope::Platform => "create, suspend and close accounts, erase users, and act without a member",
+        Scope::Platform => {
+            "create, suspend and close accounts, read and erase users, and act as the platform, with no member behind it"
+        }
     }
 }

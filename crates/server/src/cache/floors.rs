@@ -33,13 +33,13 @@ impl Default for Floors {
 }
 
 impl Floors {
-    fn shard(&self, account: &AccountId) -> &RwLock<HashMap<AccountId, Floor, RandomState>> {
+    fn shard(&self, account: &str) -> &RwLock<HashMap<AccountId, Floor, RandomState>> {
         let hash = self.hasher.hash_one(account);
         &self.shards[(hash >> 58) as usize % SHARDS]
     }
 
     /// 0 when nothing is known.
-    pub(super) fn of(&self, account: &AccountId) -> i64 {
+    pub(super) fn of(&self, account: &str) -> i64 {
         if faults::is(Fault::NoFloor) {
             return 0;
         }
@@ -48,7 +48,7 @@ impl Floors {
 
     /// Raises the account's floor, never lowers it. False when the same revision has another history.
     pub(super) fn raise(&self, account: &AccountId, revision: i64, nonce: Option<i64>, now: Moment) -> bool {
-        let mut shard = self.shard(account).write();
+        let mut shard = self.shard(account.as_str()).write();
         let Some(floor) = shard.get_mut(account) else {
             shard.insert(account.clone(), Floor { revision, nonce, raised: now });
             return true;

@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use usher_storage::{StandingFacts, Store};
 
 use super::LOAD_TIMEOUT;
+use super::key::Key;
 use super::lease::Moment;
-use super::memory::Key;
 
 /// What a load read.
 #[derive(Debug, Clone)]

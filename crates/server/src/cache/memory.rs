@@ -1,14 +1,14 @@
 //! The part of the cache that never waits: entries, floors and the lease, and the order in which they
 //! are looked at. `tests/interleavings` runs this very file under shuttle.
 
-use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
+use quick_cache::OptionsBuilder;
 use quick_cache::sync::Cache;
-use quick_cache::{Equivalent, OptionsBuilder};
-use usher_domain::id::{AccountId, UserId};
+use usher_domain::id::AccountId;
 
 use super::floors::Floors;
+use super::key::{Key, KeyRef, Packed};
 use super::lease::{Lease, Moment};
 use crate::faults::{self, Fault};
 use crate::sync::{AtomicU64, Ordering};
@@ -18,44 +18,6 @@ use crate::sync::{AtomicU64, Ordering};
 pub(super) const ENTRY_LIFE: Duration = Duration::from_secs(60);
 /// How long a floor is kept: a little longer than what it is for.
 const FLOOR_LIFE: Duration = Duration::from_secs(62);
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Key {
-    pub(super) account: AccountId,
-    /// `None` is automation.
-    pub(super) subject: Option<UserId>,
-}
-
-/// A key to look up by, without an allocation.
-pub(super) struct KeyRef<'a> {
-    pub(super) account: &'a AccountId,
-    pub(super) subject: Option<&'a UserId>,
-}
-
-impl Key {
-    fn borrow(&self) -> KeyRef<'_> {
-        KeyRef { account: &self.account, subject: self.subject.as_ref() }
-    }
-}
-
-impl Hash for Key {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.borrow().hash(state);
-    }
-}
-
-impl Hash for KeyRef<'_> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.account.hash(state);
-        self.subject.hash(state);
-    }
-}
-
-impl Equivalent<Key> for KeyRef<'_> {
-    fn equivalent(&self, key: &Key) -> bool {
-        *self.account == key.account && self.subject == key.subject.as_ref()
-    }
-}
 
 /// Something read from the database.
 #[derive(Debug, Clone, Copy)]
@@ -76,7 +38,7 @@ pub(super) struct Raised<'a> {
 }
 
 pub(super) struct Memory<V> {
-    entries: Cache<Key, Entry<V>, quick_cache::UnitWeighter, foldhash::fast::RandomState>,
+    entries: Cache<Packed, Entry<V>, quick_cache::UnitWeighter, foldhash::fast::RandomState>,
     floors: Floors,
     lease: Lease,
     /// What was read before this moment is no longer used. Floors that are dropped were raised before
@@ -120,7 +82,7 @@ impl<V: Copy> Memory<V> {
     }
 
     /// The value in memory, if it may be used: lease first, then the floor, then the entry.
-    pub(super) fn hit(&self, account: &AccountId, subject: Option<&UserId>, wanted: i64) -> Option<V> {
+    pub(super) fn hit(&self, account: &str, subject: Option<&str>, wanted: i64) -> Option<V> {
         let early = faults::is(Fault::FloorFirst).then(|| self.floors.of(account));
         let now = Moment::now();
         if !self.lease.holds(now) {
@@ -135,30 +97,30 @@ impl<V: Copy> Memory<V> {
 
     /// Judges what a load read as an entry is judged, because both lease and floor may have moved
     /// while it was under way; what passes is kept and may be answered.
-    pub(super) fn admit(&self, key: Key, read: Entry<V>, wanted: i64) -> bool {
+    pub(super) fn admit(&self, key: &Key, read: Entry<V>, wanted: i64) -> bool {
         let passes = faults::is(Fault::FillUnchecked)
             || self.lease.holds(Moment::now())
-                && read.revision >= self.floors.of(&key.account).max(wanted)
+                && read.revision >= self.floors.of(key.account.as_str()).max(wanted)
                 && self.is_recent(read.born);
         if passes {
-            self.put(key, read);
+            self.put(key.borrow(), read);
         }
         passes
     }
 
     /// Keeps an entry unless a newer one is there.
-    fn put(&self, key: Key, entry: Entry<V>) {
+    fn put(&self, key: KeyRef<'_>, entry: Entry<V>) {
         let newer = self
             .entries
             .peek(&key)
             .is_some_and(|kept| (kept.revision, kept.born) > (entry.revision, entry.born));
         if !newer {
-            self.entries.insert(key, entry);
+            self.entries.insert(key.pack(), entry);
         }
     }
 
     /// The value in memory that may be used while the database is away.
-    pub(super) fn outlive(&self, account: &AccountId, subject: Option<&UserId>) -> Option<V> {
+    pub(super) fn outlive(&self, account: &str, subject: Option<&str>) -> Option<V> {
         if !self.lease.holds_in_outage(Moment::now()) {
             return None;
         }

@@ -7,6 +7,7 @@ use crate::clock::Clock;
 use crate::config::{self, SETTINGS};
 use crate::lifecycle::StartError;
 use crate::transport::listen::check_listen;
+use crate::transport::tls::{ClientCertificates, Tls};
 
 #[derive(Subcommand)]
 pub(super) enum Config {
@@ -28,22 +29,40 @@ pub(super) fn config(command: &Config) -> Result<(), StartError> {
 
 fn check(options: &Options) -> Result<(), StartError> {
     let config = options.load()?;
-    let authenticator = config.authenticator(&Clock::system()).map_err(|e| StartError(e.to_string()))?;
+    let clock = Clock::system();
+    let authenticator = config.authenticator(&clock).map_err(|e| StartError(e.to_string()))?;
     let warning = check_listen(config.server.listen, !authenticator.is_open(), config.server.insecure);
     let warning = warning.map_err(StartError)?;
-    let tls = config.tls.files().map_err(StartError)?;
-    say(&format!(
-        "serves {} {}",
-        config.server.listen,
-        if tls.is_some() { "with TLS" } else { "without TLS" }
-    ));
+    say(&format!("serves {} {}", config.server.listen, tls(&config, &clock)?));
     if let Some(warning) = warning {
         say(&format!("warning: {}", warning.0));
+    }
+    if config.shows_tokens() {
+        say(
+            "warning: callers' tokens cross the network in the clear: set `tls.certificate_file`, or see to it that \
+             something before this server encrypts",
+        );
     }
     say(authenticator.describe().trim_end());
     say(&consistency(&config));
     say("the configuration is right");
     Ok(())
+}
+
+/// What connections are like, in words. Reads the files, so that one that does not fit shows here.
+fn tls(config: &config::Config, clock: &Clock) -> Result<String, StartError> {
+    let Some(files) = config.tls.files().map_err(StartError)? else { return Ok("without TLS".to_owned()) };
+    let asked = match files.client_certificates() {
+        ClientCertificates::Required => "callers must show a certificate",
+        ClientCertificates::Optional => "callers may show a certificate",
+        ClientCertificates::None => "callers are asked for no certificate",
+    };
+    let tls = Tls::load(files, clock.wall()).map_err(|e| StartError(e.to_string()))?;
+    let left = tls.not_after().saturating_sub((clock.wall())());
+    Ok(match left / 86_400 {
+        0 if left == 0 => format!("with TLS, but a certificate or authority has expired; {asked}"),
+        days => format!("with TLS; {asked}; the first certificate or authority expires in {days} days"),
+    })
 }
 
 /// The promises on freshness, in words.
@@ -54,7 +73,8 @@ fn consistency(config: &config::Config) -> String {
     }
     let (staleness, poll) = (cache.staleness_max_ms, cache.poll_interval_ms);
     let outage = match cache.outage_grace_ms {
-        0 => "after that they are UNAVAILABLE, never a guess (`cache.outage_grace_ms` would prolong it)".to_owned(),
+        0 => "after that they are UNAVAILABLE, never a guess (`cache.outage_grace_ms` would prolong it)"
+            .to_owned(),
         grace => format!(
             "after that they go on from memory for {grace} ms more and say `stale`, and a right that was revoked \
              meanwhile may still be granted; then they are UNAVAILABLE (`cache.outage_grace_ms`)"

@@ -9,7 +9,7 @@ use usher_domain::text::{NAME_LENGTH_MAX, NOTE_LENGTH_MAX, username};
 
 use super::convert::{account, licenses, member};
 use super::license::{parse_subscription, purchased_seats};
-use super::parse::{Parse, Parser, Party, party};
+use super::parse::{Parse, Parser, party};
 use super::{Answer, Api, token_of};
 use crate::app::App;
 use crate::app::account_state::{
@@ -182,7 +182,7 @@ pub(super) fn external_username(
     at: &str,
     identity: &pb::ExternalUsername,
 ) -> Option<ExternalUsername> {
-    let username = parser.take(&format!("{at}.username"), username(&identity.username));
+    let username = parser.take(format_args!("{at}.username"), username(&identity.username));
     let issuer = parser.line(&format!("{at}.issuer"), &identity.issuer, NAME_LENGTH_MAX);
     Some(ExternalUsername { username: username?, issuer: issuer? })
 }
@@ -243,7 +243,7 @@ pub(super) fn by_platform(
     request_id: &str,
     note: &str,
 ) -> Option<Change> {
-    let change = parser.change(account, Some(Party::Platform), request_id);
+    let change = parser.change_by(account, Some(Acting::Platform), request_id);
     let note = parser.line("note", note, NOTE_LENGTH_MAX);
     let mut change = change?;
     change.note = note?;

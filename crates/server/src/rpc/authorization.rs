@@ -2,22 +2,13 @@
 
 use tonic::{Request, Response, Status};
 use usher_contract::v1 as pb;
-use usher_domain::caller::Caller;
-use usher_policy::{Decision, GrantKind, Holders, ModelIndex, Part, PartKind, RoleModel, Standing};
+use usher_policy::{Holders, RoleModel};
 
-use super::convert::{account_state, decision_reason, member_state, seat_state, timestamp};
-use super::parse::{Parse, Parser, about, consistency};
-use super::{Answer, Api, admit, status};
+use super::parse::{Parse, Parser};
+use super::{Answer, Api};
 use crate::app::App;
-use crate::app::check::{self, About, Act, CheckPermission, CheckPermissions, ListPermissions};
 use crate::app::roles::{ListRoles, Roles, list_roles};
-use crate::error::Error;
 use crate::guard;
-
-/// The most checks in one batch.
-const CHECKS_MAX: usize = 1000;
-/// The most resource types that a list of permissions names.
-const RESOURCE_TYPES_MAX: usize = 100;
 
 #[tonic::async_trait]
 impl pb::authorization_service_server::AuthorizationService for Api {
@@ -25,42 +16,21 @@ impl pb::authorization_service_server::AuthorizationService for Api {
         &self,
         request: Request<pb::CheckPermissionRequest>,
     ) -> Result<Response<pb::CheckPermissionResponse>, Status> {
-        let caller = self.caller(&request).await?;
-        let account = request.get_ref().account_id.clone();
-        let answer = async {
-            let ask = ask(&guard::CHECK_PERMISSION, &caller, request)?;
-            let checked = check::check_permission(&self.app, &caller, &ask).await?;
-            Ok(check_response(&self.app, &ask, checked))
-        };
-        answer.await.map(Response::new).map_err(|error: Error| status::status(&error, &account))
+        self.check(&guard::CHECK_PERMISSION, request).await
     }
 
     async fn check_permissions(
         &self,
         request: Request<pb::CheckPermissionsRequest>,
     ) -> Result<Response<pb::CheckPermissionsResponse>, Status> {
-        let caller = self.caller(&request).await?;
-        let account = request.get_ref().account_id.clone();
-        let answer = async {
-            let ask = ask(&guard::CHECK_PERMISSIONS, &caller, request)?;
-            let checked = check::check_permissions(&self.app, &caller, &ask).await?;
-            Ok(checks_response(&self.app, &ask, checked))
-        };
-        answer.await.map(Response::new).map_err(|error: Error| status::status(&error, &account))
+        self.check(&guard::CHECK_PERMISSIONS, request).await
     }
 
     async fn list_permissions(
         &self,
         request: Request<pb::ListPermissionsRequest>,
     ) -> Result<Response<pb::ListPermissionsResponse>, Status> {
-        let caller = self.caller(&request).await?;
-        let account = request.get_ref().account_id.clone();
-        let answer = async {
-            let ask = ask(&guard::LIST_PERMISSIONS, &caller, request)?;
-            let listed = check::list_permissions(&self.app, &caller, &ask).await?;
-            Ok(permissions_response(&self.app, &ask, listed))
-        };
-        answer.await.map(Response::new).map_err(|error: Error| status::status(&error, &account))
+        self.check(&guard::LIST_PERMISSIONS, request).await
     }
 
     async fn list_roles(
@@ -68,116 +38,6 @@ impl pb::authorization_service_server::AuthorizationService for Api {
         request: Request<pb::ListRolesRequest>,
     ) -> Result<Response<pb::ListRolesResponse>, Status> {
         self.serve(&guard::LIST_ROLES, request, list_roles).await
-    }
-}
-
-/// The shorter path of a check: no task of its own, no digest.
-fn ask<Q: Parse>(guard: &guard::Guard, caller: &Caller, request: Request<Q>) -> Result<Q::Command, Error> {
-    let message = admit(guard, caller, request)?;
-    let mut parser = Parser::without_digest();
-    let command = message.parse(&mut parser);
-    parser.finish(command)
-}
-
-impl Parse for pb::CheckPermissionRequest {
-    type Command = CheckPermission;
-
-    fn account(&self) -> &str {
-        &self.account_id
-    }
-
-    fn parse(self, parser: &mut Parser) -> Option<CheckPermission> {
-        let account_id = parser.account(&self.account_id);
-        let about = about(parser, "subject", self.subject.as_ref());
-        let act = act(parser, "", self.action, self.resource);
-        let consistency = consistency(parser, self.consistency.as_ref());
-        Some(CheckPermission {
-            account_id: account_id?,
-            about: about?,
-            act: act?,
-            consistency: consistency?,
-            explain: self.explain,
-        })
-    }
-}
-
-fn act(parser: &mut Parser, prefix: &str, action: String, resource: Option<pb::Resource>) -> Option<Act> {
-    let action = parser.word(&format!("{prefix}action"), &action);
-    let Some(resource) = resource else {
-        return parser.fail(&format!("{prefix}resource"), "is missing; it needs at least a `type`");
-    };
-    let resource_type = parser.word(&format!("{prefix}resource.type"), &resource.r#type);
-    // The id never decides; it is bounded all the same.
-    let id = parser.line(&format!("{prefix}resource.id"), &resource.id, 1024);
-    let owner_id = match &resource.owner_id {
-        Some(owner) => parser.user(&format!("{prefix}resource.owner_id"), owner).map(Some),
-        None => Some(None),
-    };
-    id?;
-    Some(Act { resource_type: resource_type?, action: action?, owner_id: owner_id? })
-}
-
-/// A check's shape is right for any model; what is not an id, a type or an action is the item's own
-/// error in a batch.
-impl Parse for pb::CheckPermissionsRequest {
-    type Command = CheckPermissions;
-
-    fn account(&self) -> &str {
-        &self.account_id
-    }
-
-    fn parse(self, parser: &mut Parser) -> Option<CheckPermissions> {
-        let account_id = parser.account(&self.account_id);
-        let default = match &self.subject {
-            Some(subject) => about(parser, "subject", Some(subject)).map(Some),
-            None => Some(None),
-        };
-        let consistency = consistency(parser, self.consistency.as_ref());
-        let count = self.checks.len();
-        if count == 0 || count > CHECKS_MAX {
-            return parser.fail("checks", format!("holds {count} checks, not 1 to {CHECKS_MAX}"));
-        }
-        let default = default?;
-        let items = self.checks.into_iter().enumerate();
-        let items = items.map(|(index, check)| item(index, check, default.as_ref())).collect();
-        Some(CheckPermissions { account_id: account_id?, items, consistency: consistency? })
-    }
-}
-
-fn item(index: usize, check: pb::Check, default: Option<&About>) -> Result<(About, Act), Error> {
-    let mut parser = Parser::without_digest();
-    let prefix = format!("checks[{index}].");
-    let of = match (&check.subject, default) {
-        (None, Some(default)) => Some(default.clone()),
-        (subject, _) => about(&mut parser, &format!("{prefix}subject"), subject.as_ref()),
-    };
-    let act = act(&mut parser, &prefix, check.action, check.resource);
-    parser.finish(of.zip(act))
-}
-
-impl Parse for pb::ListPermissionsRequest {
-    type Command = ListPermissions;
-
-    fn account(&self) -> &str {
-        &self.account_id
-    }
-
-    fn parse(self, parser: &mut Parser) -> Option<ListPermissions> {
-        let account_id = parser.account(&self.account_id);
-        let about = about(parser, "subject", self.subject.as_ref());
-        if self.resource_types.len() > RESOURCE_TYPES_MAX {
-            return parser.fail("resource_types", format!("holds more than {RESOURCE_TYPES_MAX} types"));
-        }
-        let types = self.resource_types.iter().enumerate();
-        let types: Vec<_> =
-            types.map(|(index, text)| parser.word(&format!("resource_types[{index}]"), text)).collect();
-        let consistency = consistency(parser, self.consistency.as_ref());
-        Some(ListPermissions {
-            account_id: account_id?,
-            about: about?,
-            resource_types: types.into_iter().collect::<Option<_>>()?,
-            consistency: consistency?,
-        })
     }
 }
 
@@ -192,202 +52,6 @@ impl Parse for pb::ListRolesRequest {
         let account_id = parser.account(&self.account_id);
         let actor_id = parser.user_opt("actor_id", &self.actor_id);
         Some(ListRoles { account_id: account_id?, actor_id: actor_id? })
-    }
-}
-
-/// A decision as the wire says it, with the names that the account's model gives.
-fn outcome(app: &App, model: Option<ModelIndex>, decision: &Decision) -> pb::CheckOutcome {
-    let model = model.and_then(|index| app.roles.by_index(index));
-    let role = model.zip(decision.role).and_then(|(model, role)| model.role_at(role));
-    let permission = model.zip(decision.permission).and_then(|(model, index)| model.permission_at(index));
-    let decided = if decision.allows() { pb::Decision::Allow } else { pb::Decision::Deny };
-    pb::CheckOutcome {
-        decision: decided.into(),
-        reason: decision_reason(decision.reason).into(),
-        role: role.map(|role| role.id.to_string()).unwrap_or_default(),
-        permission: permission.map(|permission| permission.id.to_string()).unwrap_or_default(),
-        depends_on_owner: decision.depends_on_owner,
-        valid_until_time: decision.valid_until.map(timestamp),
-    }
-}
-
-fn check_response(app: &App, ask: &CheckPermission, checked: check::Checked) -> pb::CheckPermissionResponse {
-    let outcome = outcome(app, checked.model, &checked.decision);
-    let revision = checked.revision;
-    let consistency_token = super::token_of(app, ask.account_id.as_str(), revision);
-    pb::CheckPermissionResponse {
-        decision: outcome.decision,
-        reason: outcome.reason,
-        role: outcome.role,
-        permission: outcome.permission,
-        depends_on_owner: outcome.depends_on_owner,
-        revision,
-        valid_until_time: outcome.valid_until_time,
-        stale: checked.stale,
-        explanation: checked.explanation.map(|explained| explanation(app, explained)),
-        consistency_token,
-    }
-}
-
-fn checks_response(
-    app: &App,
-    ask: &CheckPermissions,
-    checked: check::CheckedMany,
-) -> pb::CheckPermissionsResponse {
-    let revision = checked.revision;
-    let consistency_token = super::token_of(app, ask.account_id.as_str(), revision);
-    let valid_until = checked.results.iter().flatten().filter_map(|decision| decision.valid_until).min();
-    let results = checked.results.iter().map(|result| {
-        let result = match result {
-            Ok(decision) => pb::check_result::Result::Outcome(outcome(app, checked.model, decision)),
-            Err(error) => pb::check_result::Result::Error(check_error(error)),
-        };
-        pb::CheckResult { result: Some(result) }
-    });
-    pb::CheckPermissionsResponse {
-        results: results.collect(),
-        revision,
-        valid_until_time: valid_until.map(timestamp),
-        stale: checked.stale,
-        consistency_token,
-    }
-}
-
-fn check_error(error: &Error) -> pb::CheckError {
-    let (code, reason) = status::code_and_reason(error);
-    let field = match error {
-        Error::Invalid(violations) => violations.first().map(|violation| violation.field.clone()),
-        _ => None,
-    };
-    let code = match code {
-        tonic::Code::InvalidArgument => "INVALID_ARGUMENT",
-        _ => "INTERNAL",
-    };
-    pb::CheckError {
-        code: code.to_owned(),
-        reason: reason.into(),
-        field: field.unwrap_or_default(),
-        message: error.to_string(),
-    }
-}
-
-fn explanation(app: &App, explained: check::Explained) -> pb::Explanation {
-    let standing = explained.standing.filter(|_| explained.facts.is_some());
-    let model = standing.as_ref().and_then(|standing| app.roles.model_of(standing));
-    let role = model.zip(standing.and_then(|standing| standing.member().role()));
-    let role = role.and_then(|(model, role)| model.role_at(role));
-    let act = &explained.act;
-    let action = model.and_then(|model| model.action(&act.resource_type, &act.action).ok());
-    let mut told = pb::Explanation {
-        parts: explained.parts.into_iter().map(part).collect(),
-        role_title: role.map(|role| role.title.to_string()).unwrap_or_default(),
-        ..Default::default()
-    };
-    if let (Some(model), Some(action)) = (model, action) {
-        told.roles_that_grant = model.roles_that_grant(action).map(|role| role.id.to_string()).collect();
-        let permissions = model.permissions_that_grant(action);
-        told.permissions_that_grant = permissions.map(|permission| permission.id.to_string()).collect();
-    }
-    if let Some(model) = model {
-        model.id().clone_into(&mut told.model);
-        model.digest().clone_into(&mut told.model_version);
-    }
-    if let (Some(standing), Some(facts)) = (standing, explained.facts) {
-        states(&mut told, model, &standing, &facts, explained.as_of);
-    }
-    told
-}
-
-fn states(
-    told: &mut pb::Explanation,
-    model: Option<&RoleModel>,
-    standing: &Standing,
-    facts: &usher_storage::StandingFacts,
-    now: usher_domain::time::Time,
-) {
-    let subscription = usher_domain::license::Subscription {
-        plan: String::new(),
-        expire_time: facts.expire_time,
-        grace_end_time: facts.record.lapse_time,
-    };
-    told.account_state = account_state(facts.record.account_state).into();
-    told.subscription_state = super::convert::subscription_state(subscription.state(now)).into();
-    if let Some(member) = &facts.record.member {
-        let role = standing.member().role();
-        let role = model.zip(role).and_then(|(model, role)| model.role_at(role));
-        told.member_state = member_state(member.state).into();
-        told.seat_state = seat_state(role.is_none_or(|role| role.uses_seat), member.seat).into();
-    }
-    told.expire_time = facts.expire_time.map(timestamp);
-    told.grace_end_time = facts.record.lapse_time.map(timestamp);
-    told.standing_changed_time = Some(timestamp(facts.changed_time));
-    told.standing_changed_event.clone_from(&facts.changed_event);
-    told.standing_changed_revision = facts.changed_revision;
-}
-
-fn part(part: Part) -> pb::ExplanationPart {
-    let kind = match part.part {
-        PartKind::Account => pb::DecisionPart::Account,
-        PartKind::Member => pb::DecisionPart::Member,
-        PartKind::Subscription => pb::DecisionPart::Subscription,
-        PartKind::OverLimit => pb::DecisionPart::Limit,
-        PartKind::Seat => pb::DecisionPart::Seat,
-        PartKind::Role | PartKind::Automation => pb::DecisionPart::Grant,
-        PartKind::Owner => pb::DecisionPart::Owner,
-    };
-    pb::ExplanationPart {
-        part: kind.into(),
-        holds: part.holds,
-        detail: part.detail,
-        reason: part.reason.map_or(pb::DecisionReason::Unspecified, decision_reason).into(),
-        // When a part came to be as it is, is known of none yet.
-        since_time: None,
-    }
-}
-
-fn permissions_response(
-    app: &App,
-    ask: &ListPermissions,
-    listed: check::Permissions,
-) -> pb::ListPermissionsResponse {
-    let revision = listed.standing.revision();
-    let consistency_token = super::token_of(app, ask.account_id.as_str(), revision);
-    let model = app.roles.by_index(listed.model);
-    let role = model.zip(listed.listing.role).and_then(|(model, role)| model.role_at(role));
-    let entries = listed.listing.entries.iter().filter_map(|entry| {
-        let model = model?;
-        let action = model.action_at(entry.action)?;
-        let permission = entry.permission.and_then(|permission| model.permission_at(permission));
-        Some(pb::PermissionEntry {
-            resource_type: action.resource_type().to_owned(),
-            action: action.verb().to_owned(),
-            grant: grant(entry.grant).into(),
-            permission: permission.map(|permission| permission.id.to_string()).unwrap_or_default(),
-            available_after_lapse: action.available_after_lapse(),
-        })
-    });
-    pb::ListPermissionsResponse {
-        permissions: entries.collect(),
-        blocked_reason: listed.listing.blocked.map_or(0, |reason| decision_reason(reason).into()),
-        role: role.map(|role| role.id.to_string()).unwrap_or_default(),
-        role_title: role.map(|role| role.title.to_string()).unwrap_or_default(),
-        notices: super::license::notices(
-            listed.grace_end_time,
-            listed.over_limit_by,
-            listed.standing.over_limit_end_time(),
-        ),
-        revision,
-        valid_until_time: listed.listing.valid_until.map(timestamp),
-        consistency_token,
-        stale: listed.stale,
-    }
-}
-
-fn grant(kind: GrantKind) -> pb::Grant {
-    match kind {
-        GrantKind::Always => pb::Grant::Always,
-        GrantKind::WhenOwn => pb::Grant::WhenOwn,
-        GrantKind::Never => pb::Grant::Never,
     }
 }
 

@@ -100,13 +100,13 @@ fn set_purchased(parser: &mut Parser, at: &str, set: pb::SetPurchasedSeats) -> O
         Some(Purchased::Seats(seats)) => purchased_seats(parser, &format!("{at}.seats"), seats, 0).map(Some),
         Some(Purchased::Unlimited(true)) => Some(None),
         Some(Purchased::Unlimited(false)) => {
-            parser.fail(&format!("{at}.unlimited"), "can only be true; set `seats` instead")
+            parser.fail(format_args!("{at}.unlimited"), "can only be true; set `seats` instead")
         }
     };
     let end = parser.time(&format!("{at}.over_limit_end_time"), set.over_limit_end_time);
     let end = match end {
         Some(Some(_)) if !set.allow_over_limit => {
-            parser.fail(&format!("{at}.over_limit_end_time"), "needs `allow_over_limit`")
+            parser.fail(format_args!("{at}.over_limit_end_time"), "needs `allow_over_limit`")
         }
         end => end,
     };
@@ -139,7 +139,7 @@ pub(super) fn parse_subscription(
     let expire = parser.time(&format!("{at}.expire_time"), subscription.expire_time);
     let grace = parser.time(&format!("{at}.grace_end_time"), subscription.grace_end_time);
     let (plan, expire, grace) = (plan?, expire?, grace?);
-    parser.take(&format!("{at}.grace_end_time"), Subscription::new(plan, expire, grace))
+    parser.take(format_args!("{at}.grace_end_time"), Subscription::new(plan, expire, grace))
 }
 
 impl Parse for pb::GetLicensesRequest {
@@ -152,7 +152,7 @@ impl Parse for pb::GetLicensesRequest {
     fn parse(self, parser: &mut Parser) -> Option<Read> {
         let read = parser.read(&self.account_id, party!(self.acting, get_licenses_request));
         let at_least_as_fresh = match consistency(parser, self.consistency.as_ref())? {
-            Consistency::AtLeastAsFresh(token) => Some(token),
+            Consistency::AtLeastAsFresh(token) => Some(token.to_owned()),
             Consistency::MinimizeLatency | Consistency::FullyConsistent => None,
         };
         Some(Read { at_least_as_fresh, ..read? })
@@ -186,7 +186,7 @@ impl Answer<Licenses> for pb::GetLicensesResponse {
         let in_grace = read.subscription_state == SubscriptionState::InGrace;
         let notices = notices(
             read.grace_end_time.filter(|_| in_grace),
-            read.licenses.seats.over_limit_by(),
+            read.licenses.seats.over_limit_by() > 0,
             read.licenses.over_limit_end_time,
         );
         Self {
@@ -205,12 +205,12 @@ impl Answer<Licenses> for pb::GetLicensesResponse {
 /// The banners of an account: in grace until then, over the limit until then.
 pub(super) fn notices(
     grace_end_time: Option<Time>,
-    over_limit_by: u32,
+    over_limit: bool,
     over_limit_end_time: Option<Time>,
 ) -> Vec<pb::Notice> {
     let in_grace = grace_end_time
         .map(|end| pb::Notice { kind: pb::NoticeKind::InGrace.into(), end_time: Some(timestamp(end)) });
-    let over_limit = (over_limit_by > 0).then(|| pb::Notice {
+    let over_limit = over_limit.then(|| pb::Notice {
         kind: pb::NoticeKind::OverLimit.into(),
         end_time: over_limit_end_time.map(timestamp),
     });

@@ -1,18 +1,21 @@
 //! From messages to commands. A parser goes on after the first thing that is wrong, so that a caller
 //! is told all of them.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use usher_contract::v1 as pb;
 use usher_domain::caller::Acting;
 use usher_domain::email::EmailAddress;
-use usher_domain::id::{AccountId, IdError, InvitationId, UserId};
+use usher_domain::id::{AccountId, IdError, InvitationId, UserId, check_id};
 use usher_domain::text;
 use usher_domain::time::Time;
+use usher_policy::Subject;
 use usher_storage::PAGE_SIZE_MAX;
 
 use crate::app::change::Change;
+use crate::app::check::Consistency;
 use crate::app::members::{Page, Read};
 use crate::error::{Error, Violation, Wrong};
 
@@ -31,6 +34,7 @@ pub(crate) trait Parse: prost::Message {
 pub(crate) struct Parser {
     violations: Vec<Violation>,
     digest: String,
+    as_platform: bool,
 }
 
 /// The size of a page that does not say.
@@ -39,11 +43,16 @@ const PAGE_SIZE_DEFAULT: u32 = 50;
 impl Parser {
     /// For one message, whose bytes tell it from another under the same request id.
     pub(crate) fn of(message: &impl prost::Message) -> Self {
-        Self { violations: Vec::new(), digest: hex::encode(Sha256::digest(message.encode_to_vec())) }
+        Self { digest: hex::encode(Sha256::digest(message.encode_to_vec())), ..Self::without_digest() }
     }
 
     pub(crate) fn without_digest() -> Self {
-        Self { violations: Vec::new(), digest: String::new() }
+        Self { violations: Vec::new(), digest: String::new(), as_platform: false }
+    }
+
+    /// Whether the message says that the platform acts, and no member.
+    pub(crate) fn acts_as_platform(&self) -> bool {
+        self.as_platform
     }
 
     /// The command, or all that is wrong.
@@ -54,22 +63,23 @@ impl Parser {
         }
     }
 
-    pub(crate) fn fail<T>(&mut self, field: &str, description: impl Into<String>) -> Option<T> {
+    /// `field` is only printed when it is wrong, here and below: `format_args!` costs nothing until then.
+    pub(crate) fn fail<T>(&mut self, field: impl Display, description: impl Into<String>) -> Option<T> {
         self.fail_as(Wrong::Field, field, description)
     }
 
     pub(crate) fn fail_as<T>(
         &mut self,
         wrong: Wrong,
-        field: &str,
+        field: impl Display,
         description: impl Into<String>,
     ) -> Option<T> {
-        let (field, description) = (field.to_owned(), description.into());
+        let (field, description) = (field.to_string(), description.into());
         self.violations.push(Violation { field, description, wrong, suggestion: None });
         None
     }
 
-    pub(crate) fn take<T, E: std::fmt::Display>(&mut self, field: &str, parsed: Result<T, E>) -> Option<T> {
+    pub(crate) fn take<T, E: Display>(&mut self, field: impl Display, parsed: Result<T, E>) -> Option<T> {
         match parsed {
             Ok(value) => Some(value),
             Err(error) => self.fail(field, error.to_string()),
@@ -78,6 +88,11 @@ impl Parser {
 
     pub(crate) fn account(&mut self, text: &str) -> Option<AccountId> {
         self.take("account_id", AccountId::parse(text))
+    }
+
+    /// An id that is looked up by and not kept.
+    pub(crate) fn id<'a>(&mut self, field: impl Display, text: &'a str) -> Option<&'a str> {
+        self.take(field, check_id(text)).map(|()| text)
     }
 
     pub(crate) fn user(&mut self, field: &str, text: &str) -> Option<UserId> {
@@ -111,7 +126,7 @@ impl Parser {
 
     /// A short word that the role model gives a meaning: a role, an action, a resource type.
     pub(crate) fn word(&mut self, field: &str, text: &str) -> Option<String> {
-        self.take(field, usher_domain::id::check_id(text)).map(|()| text.to_owned())
+        self.id(field, text).map(str::to_owned)
     }
 
     /// A BCP 47 tag, or nothing.
@@ -171,7 +186,10 @@ impl Parser {
     pub(crate) fn acting(&mut self, acting: Option<Party>) -> Option<Acting> {
         match acting {
             Some(Party::Actor(id)) => self.user("actor_id", &id).map(Acting::Member),
-            Some(Party::Platform) => Some(Acting::Platform),
+            Some(Party::Platform) => {
+                self.as_platform = true;
+                Some(Acting::Platform)
+            }
             None => self.fail_as(
                 Wrong::ActingMissing,
                 "acting",
@@ -197,7 +215,18 @@ impl Parser {
         acting: Option<Party>,
         request_id: &str,
     ) -> Option<Change> {
-        let (account_id, acting) = (self.account(account), self.acting(acting));
+        let acting = self.acting(acting);
+        self.change_by(account, acting, request_id)
+    }
+
+    /// A change whose acting party the message does not name.
+    pub(crate) fn change_by(
+        &mut self,
+        account: &str,
+        acting: Option<Acting>,
+        request_id: &str,
+    ) -> Option<Change> {
+        let account_id = self.account(account);
         let request_id = self.request_id(request_id);
         Some(Change {
             account_id: account_id?,
@@ -254,35 +283,35 @@ macro_rules! party {
 pub(crate) use party;
 
 /// Whom a check is about.
-pub(crate) fn about(
+pub(crate) fn subject<'a>(
     parser: &mut Parser,
-    field: &str,
-    subject: Option<&pb::Subject>,
-) -> Option<crate::app::check::About> {
-    use crate::app::check::About;
+    field: impl Display,
+    subject: Option<&'a pb::Subject>,
+) -> Option<Subject<'a>> {
     match subject.and_then(|subject| subject.kind.as_ref()) {
-        Some(pb::subject::Kind::UserId(id)) => parser.user(&format!("{field}.user_id"), id).map(About::User),
+        Some(pb::subject::Kind::UserId(id)) => {
+            parser.id(format_args!("{field}.user_id"), id).map(Subject::User)
+        }
         Some(pb::subject::Kind::Automation(automation)) => {
             // It may be left out and never decides; it is bounded all the same.
-            let id = parser.line(&format!("{field}.automation.id"), &automation.id, 128);
-            id.map(|_| About::Automation)
+            let id = text::check_line(&automation.id, 128);
+            parser.take(format_args!("{field}.automation.id"), id).map(|_| Subject::Automation)
         }
         None => parser.fail(field, "is missing; name a `user_id` or an `automation`"),
     }
 }
 
-pub(crate) fn consistency(
+pub(crate) fn consistency<'a>(
     parser: &mut Parser,
-    consistency: Option<&pb::Consistency>,
-) -> Option<crate::app::check::Consistency> {
-    use crate::app::check::Consistency;
+    consistency: Option<&'a pb::Consistency>,
+) -> Option<Consistency<'a>> {
     use pb::consistency::Requirement;
     let Some(consistency) = consistency else { return Some(Consistency::MinimizeLatency) };
-    let mut must_be_true = |field: &str, value: bool, then: Consistency| {
+    let mut must_be_true = |field: &str, value: bool, then: Consistency<'a>| {
         if value {
             Some(then)
         } else {
-            parser.fail(&format!("consistency.{field}"), "can only be true; leave it out instead")
+            parser.fail(format_args!("consistency.{field}"), "can only be true; leave it out instead")
         }
     };
     match &consistency.requirement {
@@ -293,6 +322,6 @@ pub(crate) fn consistency(
         Some(Requirement::FullyConsistent(value)) => {
             must_be_true("fully_consistent", *value, Consistency::FullyConsistent)
         }
-        Some(Requirement::AtLeastAsFresh(token)) => Some(Consistency::AtLeastAsFresh(token.clone())),
+        Some(Requirement::AtLeastAsFresh(token)) => Some(Consistency::AtLeastAsFresh(token)),
     }
 }

@@ -106,7 +106,7 @@ pub(super) fn vouched(
     let name = if name.is_empty() {
         Some(String::new())
     } else {
-        parser.take(&format!("{at}username"), username(name))
+        parser.take(format_args!("{at}username"), username(name))
     };
     Some(Vouched { issuer: issuer?, subject: subject?, username: name? })
 }

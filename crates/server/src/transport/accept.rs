@@ -1,8 +1,9 @@
 //! Our own accept loop: bounded, patient with errors, impatient with silence.
 //!
-//! It is a stream for tonic's `serve_with_incoming_shutdown`. Several listeners (one per core with
-//! SO_REUSEPORT, or two addresses) may share one [`Door`] and with it the limits. Dropping the
-//! stream closes its listener; connections that it gave out live on.
+//! It gives streams for tonic's `serve_with_incoming_shutdown`: one, or one for each thread that
+//! serves ([`super::serving`]), which get the connections of one listener in turn. Several listeners
+//! may share one [`Door`] and with it the limits. A listener closes when the last of its streams is
+//! dropped; connections that it gave out live on.
 
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
@@ -27,7 +28,7 @@ use super::guarded::{Connection, Guarded};
 use super::limits::Limits;
 use super::tls::Tls;
 
-/// Connections that wait for tonic to take them.
+/// Connections that wait for a thread, or for tonic, to take them.
 const HANDOVER_MAX: usize = 64;
 /// A listener that fails all the time says so this often.
 const ERROR_LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -84,10 +85,30 @@ impl Door {
         Self { shared: Arc::new(Shared { limits, tls, places, by_address, counts }) }
     }
 
-    /// Starts to accept, in a task of its own on the current runtime.
+    /// Starts to accept and to admit, both on the current runtime.
     pub fn incoming(&self, listener: impl Listen) -> Incoming {
         let (sender, receiver) = mpsc::channel(HANDOVER_MAX);
-        let task = tokio::spawn(accept_all(Arc::clone(&self.shared), listener, sender));
+        let lane = Lane { sender, open: Arc::default() };
+        let task = tokio::spawn(accept_all(Arc::clone(&self.shared), listener, vec![lane]));
+        self.admit(Arrivals { receiver, _accepting: Arc::new(AbortOnDropHandle::new(task)) })
+    }
+
+    /// Starts to accept, on the current runtime, for `lanes` (at least one) that admit elsewhere. Each
+    /// connection goes to the lane that has the fewest.
+    pub fn share(&self, listener: impl Listen, lanes: usize) -> Vec<Arrivals> {
+        let channels: Vec<_> = (0..lanes.max(1)).map(|_| mpsc::channel(HANDOVER_MAX)).collect();
+        let (senders, receivers): (Vec<_>, Vec<_>) = channels.into_iter().unzip();
+        let lanes = senders.into_iter().map(|sender| Lane { sender, open: Arc::default() }).collect();
+        let task = tokio::spawn(accept_all(Arc::clone(&self.shared), listener, lanes));
+        let accepting = Arc::new(AbortOnDropHandle::new(task));
+        let arrivals = |receiver| Arrivals { receiver, _accepting: Arc::clone(&accepting) };
+        receivers.into_iter().map(arrivals).collect()
+    }
+
+    /// Admits what arrives, on the current runtime: there its connections stay.
+    pub fn admit(&self, arrivals: Arrivals) -> Incoming {
+        let (sender, receiver) = mpsc::channel(HANDOVER_MAX);
+        let task = tokio::spawn(admit_all(Arc::clone(&self.shared), arrivals, sender));
         Incoming { receiver, _task: AbortOnDropHandle::new(task) }
     }
 
@@ -107,6 +128,26 @@ impl Door {
     }
 }
 
+/// Where accepted connections go.
+struct Lane {
+    sender: mpsc::Sender<Arrival>,
+    /// Connections that it has now.
+    open: Arc<AtomicUsize>,
+}
+
+/// A connection on its way from the runtime that accepted it to the one that serves it.
+struct Arrival {
+    socket: std::net::TcpStream,
+    peer: SocketAddr,
+    place: Place,
+}
+
+/// Accepted connections that nobody has spoken to yet.
+pub struct Arrivals {
+    receiver: mpsc::Receiver<Arrival>,
+    _accepting: Arc<AbortOnDropHandle<()>>,
+}
+
 /// The stream of connections that made it through the door; never yields an error.
 pub struct Incoming {
     receiver: mpsc::Receiver<Guarded<Socket>>,
@@ -120,11 +161,14 @@ impl Stream for Incoming {
     }
 }
 
-async fn accept_all(shared: Arc<Shared>, mut listener: impl Listen, sender: mpsc::Sender<Guarded<Socket>>) {
+async fn accept_all(shared: Arc<Shared>, mut listener: impl Listen, lanes: Vec<Lane>) {
     let mut logged: Option<Instant> = None;
     // The place is taken before the connection, so that what we cannot hold stays in the kernel.
     while let Ok(permit) = Arc::clone(&shared.places).acquire_owned().await {
-        let (socket, peer) = match listener.accept().await {
+        // Out of one runtime's hands, so that another can take it up.
+        let accepted = listener.accept().await;
+        let accepted = accepted.and_then(|(socket, peer)| Ok((socket.into_std()?, peer)));
+        let (socket, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 shared.counts.accept_errors.fetch_add(1, Ordering::Relaxed);
@@ -146,7 +190,25 @@ async fn accept_all(shared: Arc<Shared>, mut listener: impl Listen, sender: mpsc
         };
         shared.counts.accepted.fetch_add(1, Ordering::Relaxed);
         set_options(&socket, &shared.limits);
-        let place = Place { _permit: permit, _slot: slot };
+        let Some(lane) = lanes.iter().min_by_key(|lane| lane.open.load(Ordering::Relaxed)) else { return };
+        let place = Place { _permit: permit, _slot: slot, _in_lane: InLane::enter(&lane.open) };
+        // A lane that ended is a server that stops.
+        if lane.sender.send(Arrival { socket, peer, place }).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn admit_all(shared: Arc<Shared>, mut arrivals: Arrivals, sender: mpsc::Sender<Guarded<Socket>>) {
+    while let Some(Arrival { socket, peer, place }) = arrivals.receiver.recv().await {
+        let socket = match TcpStream::from_std(socket) {
+            Ok(socket) => socket,
+            Err(error) => {
+                shared.counts.accept_errors.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(%error, "cannot take up a connection");
+                continue;
+            }
+        };
         if shared.tls.is_some() {
             tokio::spawn(shake_hands(Arc::clone(&shared), socket, peer, place, sender.clone()));
         } else {
@@ -193,7 +255,7 @@ async fn shake_hands(
 }
 
 /// Best effort: a peer that is gone already makes these fail, and the next read will tell.
-fn set_options(socket: &TcpStream, limits: &Limits) {
+fn set_options(socket: &std::net::TcpStream, limits: &Limits) {
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_secs(limits.tcp_keepalive_idle_seconds))
         .with_interval(Duration::from_secs(limits.tcp_keepalive_interval_seconds))
@@ -208,6 +270,23 @@ fn set_options(socket: &TcpStream, limits: &Limits) {
 struct Place {
     _permit: OwnedSemaphorePermit,
     _slot: AddressSlot,
+    _in_lane: InLane,
+}
+
+/// One of the connections of a lane.
+struct InLane(Arc<AtomicUsize>);
+
+impl InLane {
+    fn enter(open: &Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(open))
+    }
+}
+
+impl Drop for InLane {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// One of the connections that an address may have.

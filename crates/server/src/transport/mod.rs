@@ -3,7 +3,7 @@
 //!
 //! tonic's own accept loop has no time limit before the HTTP/2 preface, spins when file descriptors
 //! run out, and switches two of hyper's limits off; its deadline answers CANCELLED, and a panic
-//! resets the stream. So the loop ([`accept`]), the connection ([`guarded`]), TLS ([`tls`]), the
+//! resets the stream. So the loop ([`accept`]), the threads ([`serving`]), the connection ([`guarded`]), TLS ([`tls`]), the
 //! limits ([`limits`]) and the outermost layer ([`outcome`]) are ours.
 //!
 //! Deliberately absent: who a caller is (`authenticate`), metrics (they plug in as an
@@ -20,6 +20,7 @@ pub mod panics;
 pub mod rate;
 pub mod refusal;
 pub mod request_id;
+pub mod serving;
 mod streamed;
 pub mod tls;
 

@@ -163,6 +163,11 @@ fn a_configuration_is_told_in_words() {
         scopes = ["support"]
         jwt = {{ issuer = "cluster" }}
         operators = "token-subject"
+
+        [[callers]]
+        name = "console"
+        scopes = ["accounts", "support", "platform"]
+        dns = "console.etl"
         {ISSUER}"#
     );
     let config: CallersConfig = toml::from_str(&toml).unwrap();
@@ -173,13 +178,21 @@ caller `gateway`
   is known by a token of issuer `cluster` for subject `system:serviceaccount:etl:gateway`
   may ask what a person may do (`check`)
   may read and change members and invitations (`members`)
-  reaches only `acme`, `globex`
+  acts only for members whom it names, within their rights
+  reaches only `acme`, `globex`, and knows of nobody but their members
   calls at most 500 times a second
 caller `help-desk`
   is known by a token of issuer `cluster` for any other subject
   may open, approve and cancel ownership transfers (`support`)
   reaches all accounts
   its operators are the subjects of its tokens
+caller `console`
+  is known by a certificate for `console.etl`
+  may read and rename accounts (`accounts`)
+  may open, approve and cancel ownership transfers (`support`)
+  may create, suspend and close accounts, read and erase users, and act as the platform, with no member behind it (`platform`)
+  reaches all accounts
+  says nothing of its operators, so it reads tickets and cannot open or end any; set `operators`
 issuer `cluster`
   signs as `https://cluster` with [RS256] for `usher`
 ";

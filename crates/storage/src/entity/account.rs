@@ -12,6 +12,7 @@ pub struct Model {
     pub purchased: Option<i64>,
     pub expire_time: Option<i64>,
     pub grace_end_time: Option<i64>,
+    pub over_limit: bool,
     pub over_limit_end_time: Option<i64>,
     pub over_limit_clear_time: Option<i64>,
     pub seats_as_of: Option<i64>,

@@ -62,6 +62,7 @@ pub(crate) fn account(id: &str) -> Account {
         license: License {
             purchased: Some(10),
             subscription: Subscription::new("team".into(), Some(at(100)), None).unwrap(),
+            over_limit: false,
             over_limit_end_time: None,
             seats_as_of: None,
             subscription_as_of: None,

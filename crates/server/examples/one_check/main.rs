@@ -1,0 +1,53 @@
+//! For counting instructions: `valgrind --tool=callgrind --toggle-collect='*one_check::counted*'`. The
+//! argument says what is counted: `check`, `checks` (a hundred) or `list`. `usher-bench` runs it.
+
+use std::hint::black_box;
+
+use futures::FutureExt;
+use prost::Message;
+use tonic::Request;
+use usher_contract::v1 as pb;
+use usher_contract::v1::authorization_service_server::AuthorizationService;
+use usher_server::rpc::Api;
+
+mod scene;
+
+/// Calls that are counted.
+const CALLS: usize = 1_000;
+
+fn main() {
+    let what = std::env::args().nth(1).unwrap_or_else(|| "check".to_owned());
+    let bytes = match what.as_str() {
+        "checks" => scene::checks(100).encode_to_vec(),
+        "list" => scene::list().encode_to_vec(),
+        _ => scene::check().encode_to_vec(),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let scene = runtime.block_on(scene::Scene::new(100));
+    // In an async context, as in the server, but nothing waits.
+    runtime.block_on(async {
+        assert!(scene.app.standings.figures().entries > 0, "the member is in memory");
+        for _ in 0..CALLS {
+            black_box(counted(&scene.api, &what, &bytes));
+        }
+    });
+}
+
+/// One call from the bytes of its message to those of its answer.
+#[inline(never)]
+fn counted(api: &Api, what: &str, bytes: &[u8]) -> Option<Vec<u8>> {
+    Some(match what {
+        "checks" => {
+            let request = pb::CheckPermissionsRequest::decode(bytes).ok()?;
+            api.check_permissions(Request::new(request)).now_or_never()?.ok()?.get_ref().encode_to_vec()
+        }
+        "list" => {
+            let request = pb::ListPermissionsRequest::decode(bytes).ok()?;
+            api.list_permissions(Request::new(request)).now_or_never()?.ok()?.get_ref().encode_to_vec()
+        }
+        _ => {
+            let request = pb::CheckPermissionRequest::decode(bytes).ok()?;
+            api.check_permission(Request::new(request)).now_or_never()?.ok()?.get_ref().encode_to_vec()
+        }
+    })
+}
