@@ -95,7 +95,7 @@ async fn examine(options: &Options) -> Vec<Finding> {
     };
     let clock = Clock::system();
     let mut findings = configuration(&config, &clock);
-    findings.extend(files::examine(&config, options.config.as_deref()));
+    findings.extend(files::examine(&config, options.base.config.as_deref()));
     findings.extend(files::certificates(&config, &clock));
     findings.extend(database::examine(&config, &clock).await);
     findings.push(services::mail(&config).await);

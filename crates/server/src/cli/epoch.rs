@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use usher_storage::{Store, Tx};
 
-use super::{Options, say};
+use super::{BaseOptions, say};
 use crate::error::Error;
 use crate::lifecycle::{StartError, open_store};
 use crate::random;
@@ -13,7 +13,7 @@ pub(super) enum Epoch {
     /// Begin a new epoch after a backup was restored: consistency tokens from before it are refused, every
     /// server forgets what it holds in memory, and on PostgreSQL all accounts lose the transaction numbers of
     /// the server that the backup was taken from. Servers may run meanwhile.
-    Bump(Options),
+    Bump(BaseOptions),
 }
 
 pub(super) async fn epoch(command: &Epoch) -> Result<(), StartError> {

@@ -3,7 +3,7 @@
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Options, say};
+use super::{BaseOptions, say};
 use crate::app::load_demo::{LoadDemo as Plan, is_empty, load_demo as load};
 use crate::clock::Clock;
 use crate::lifecycle::{StartError, build_app};
@@ -20,7 +20,7 @@ pub(super) struct LoadDemo {
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
-    options: Options,
+    options: BaseOptions,
 }
 
 pub(super) async fn load_demo(command: &LoadDemo) -> Result<(), StartError> {
