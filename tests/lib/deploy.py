@@ -1,6 +1,9 @@
 """What the schema of Kubernetes does not ask and we do; and the parts of files that the shell needs.
 
-usage: deploy.py pods DRAIN_SECONDS FILE...   rules for every pod in rendered manifests
+usage: deploy.py pods STOP_SECONDS FILE...    rules for every pod in rendered manifests
+       deploy.py rules ALERTS FILE            that the PrometheusRule in rendered manifests is the file of alerts
+       deploy.py names ALERTS PAGE RUNBOOK    that the alerts' metrics are on a page of metrics, and what they mean in
+                                              the runbook
        deploy.py config FILE                  the usher.toml of the ConfigMap in rendered manifests
        deploy.py compose FILE                 rules for a Compose file
        deploy.py block NAME FILE              the code block of a Markdown file that follows `<!-- run: NAME -->`
@@ -18,7 +21,7 @@ def documents(path):
         return [document for document in yaml.safe_load_all(file) if document]
 
 
-def pod_problems(pod, drain_seconds):
+def pod_problems(pod, stop_seconds):
     security = pod.get("securityContext", {})
     yield pod.get("automountServiceAccountToken") is False, "mounts a service account token"
     yield pod.get("enableServiceLinks") is False, "gets variables of Services"
@@ -44,13 +47,16 @@ def pod_problems(pod, drain_seconds):
         if any(port.get("name") == "grpc" for port in container.get("ports", [])):
             pause = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
             grace = pod.get("terminationGracePeriodSeconds", 30)
-            yield grace > pause + drain_seconds, f"{name} may be killed while it drains"
-            for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-                yield probe in container, f"{name} has no {probe}"
-            yield "grpc" in container.get("readinessProbe", {}), f"{name} is not asked by gRPC whether it is ready"
+            yield grace > pause + stop_seconds, f"{name} may be killed while it stops"
+            services = {"startupProbe": "liveness", "readinessProbe": "readiness", "livenessProbe": "liveness"}
+            for probe, service in services.items():
+                asked = container.get(probe, {}).get("grpc", {}).get("service")
+                yield asked == service, f"{name}: {probe} asks about {asked}, not {service}"
+            ports = [port.get("name") for port in container["ports"]]
+            yield "metrics" in ports, f"{name} has no port for metrics"
 
 
-def pods(drain_seconds, *paths):
+def pods(stop_seconds, *paths):
     for path in paths:
         found = 0
         for document in documents(path):
@@ -60,11 +66,42 @@ def pods(drain_seconds, *paths):
             spec = document.get("spec", {})
             if "template" in spec:
                 found += 1
-                for holds, problem in pod_problems(spec["template"]["spec"], int(drain_seconds)):
+                for holds, problem in pod_problems(spec["template"]["spec"], int(stop_seconds)):
                     if not holds:
                         yield f"{name}: {problem}"
         if not found:
             yield f"{path}: has no pods"
+
+
+def rules(alerts, path):
+    """There is no schema of the operator's kinds here, so their shape is compared and not validated."""
+    (wanted,) = documents(alerts)
+    found = {document["kind"]: document for document in documents(path)}
+    if set(found) != {"PrometheusRule", "PodMonitor"}:
+        yield f"{path}: has {sorted(found)}"
+        return
+    for document in found.values():
+        if document["apiVersion"] != "monitoring.coreos.com/v1" or document["metadata"].get("namespace") != "usher":
+            yield f"{path}: {document['kind']} is of another version or namespace"
+    if found["PrometheusRule"]["spec"] != wanted:
+        yield f"{path}: the PrometheusRule differs from {alerts}"
+    endpoints = found["PodMonitor"]["spec"]["podMetricsEndpoints"]
+    if [endpoint["port"] for endpoint in endpoints] != ["metrics"]:
+        yield f"{path}: the PodMonitor reads another port"
+
+
+def names(alerts, page, runbook):
+    with open(page, encoding="utf-8") as file:
+        served = set(re.findall(r"^(\w+)[{ ]", file.read(), re.MULTILINE))
+    with open(runbook, encoding="utf-8") as file:
+        told = file.read()
+    (wanted,) = documents(alerts)
+    for rule in wanted["groups"][0]["rules"]:
+        for name in re.findall(r"\b(?:usher|rpc)_\w+", re.sub(r"\{.*?\}", "", rule["expr"])):
+            if name not in served | {"usher_cache_lease_age_seconds"}:  # only on PostgreSQL
+                yield f"{rule['alert']}: there is no metric {name}"
+        if f"`{rule['alert']}`" not in told:
+            yield f"{runbook}: does not say what {rule['alert']} means"
 
 
 def compose(path):
@@ -102,8 +139,9 @@ def between(path, pattern, what):
 
 
 def main(command, *arguments):
-    if command in ("pods", "compose"):
-        problems = list((pods if command == "pods" else compose)(*arguments))
+    checks = {"pods": pods, "compose": compose, "rules": rules, "names": names}
+    if command in checks:
+        problems = list(checks[command](*arguments))
         print(*problems, sep="\n", end="\n" if problems else "")
         sys.exit(bool(problems))
     if command == "config":

@@ -7,6 +7,7 @@ readonly kubernetes_versions=(1.34 1.37)
 
 deploy_dir=
 deploy_pid=
+metrics_port=
 
 step_deploy() {
     if failed build; then
@@ -19,7 +20,7 @@ step_deploy() {
     fi
     deploy_dir=$(mktemp -d "${TMPDIR:-/tmp}/usher-deploy.XXXXXX") && remove_at_exit "$deploy_dir"
     local status=0 part
-    for part in dockerfile manifests compose settings sqlite postgres; do
+    for part in dockerfile manifests alerts compose settings sqlite postgres; do
         printf -- '-- %s\n' "$part"
         "deploy_$part" || {
             echo "$part: FAILED"
@@ -48,11 +49,39 @@ deploy_manifests() {
     for version in "${kubernetes_versions[@]}"; do
         run "$deploy_venv/bin/kubernetes-validate" --strict --quiet -k "$version" "${files[@]}" || status=1
     done
-    local drain
-    drain=$(sed -n 's/^drain_seconds = //p' deploy/kubernetes/base/usher.toml)
-    deploy_py pods "$drain" "${files[@]}" || status=1
+    # Until calls are over, and then 15 s for mails in hand and 10 s for the last traces and metrics.
+    local stop
+    stop=$(sed -n 's/^drain_\(lead_\)\{0,1\}seconds = //p' deploy/kubernetes/base/usher.toml | paste -sd + | sed 's/$/+25/')
+    deploy_py pods "$((stop))" "${files[@]}" || status=1
     ((status)) || echo "${#files[@]} files are valid for Kubernetes ${kubernetes_versions[*]}"
     return "$status"
+}
+
+# The rules as Prometheus reads them, whether they fire when they should, and the same for its operator.
+deploy_alerts() {
+    if [[ -z $promtool ]]; then
+        echo 'not run: there is no promtool'
+        return 1
+    fi
+    run "$promtool" check rules deploy/alerts.yaml || return 1
+    cp deploy/alerts.yaml tests/lib/alerts_test.yaml "$deploy_dir" || return 1
+    run "$promtool" test rules "$deploy_dir/alerts_test.yaml" || return 1
+    # shellcheck disable=SC2086 # a command and its argument
+    run $kustomize deploy/kubernetes/monitoring >"$deploy_dir/monitoring.yaml" || return 1
+    deploy_py rules deploy/alerts.yaml "$deploy_dir/monitoring.yaml"
+}
+
+# What a running server says, against what Prometheus expects and the alerts ask for.
+deploy_metrics() {
+    python3 - "$metrics_port" >"$deploy_dir/metrics" <<'PYTHON' || return 1
+import sys
+import urllib.request
+
+with urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}/metrics", timeout=10) as page:
+    sys.stdout.write(page.read().decode())
+PYTHON
+    "$promtool" check metrics <"$deploy_dir/metrics" || return 1
+    deploy_py names deploy/alerts.yaml "$deploy_dir/metrics" deploy/README.md
 }
 
 deploy_compose() {
@@ -80,7 +109,7 @@ deploy_settings() {
     for file in deploy/usher.example.toml "$deploy_dir/rendered.toml"; do
         deploy_relocate <"$file" >"$deploy_dir/usher.toml"
         # With variables of the Service in the environment, as without `enableServiceLinks: false`.
-        run env USHER_PORT=tcp://10.0.0.1:50051 USHER_SERVICE_HOST=10.0.0.1 \
+        run env USHER_MAIL_SMTP_PASSWORD_FILE="$deploy_dir/run/usher/mail/password" USHER_PORT=tcp://10.0.0.1:50051 USHER_SERVICE_HOST=10.0.0.1 \
             target/debug/usher config check --config "$deploy_dir/usher.toml" >"$deploy_dir/said" || status=1
         grep -qx 'the configuration is right' "$deploy_dir/said" || status=1
     done
@@ -97,12 +126,13 @@ deploy_secrets() {
         cat "$deploy_dir/log"
         return 1
     }
-    mkdir -p "$deploy_dir"/run/usher/{tls,cluster}
+    mkdir -p "$deploy_dir"/run/usher/{tls,cluster,mail}
     cp "$deploy_dir"/certs/server.crt "$deploy_dir/run/usher/tls/tls.crt"
     cp "$deploy_dir"/certs/server.key "$deploy_dir/run/usher/tls/tls.key"
     cp "$deploy_dir"/certs/ca.crt "$deploy_dir/run/usher/tls/"
     cp "$deploy_dir"/certs/ca.crt "$deploy_dir/run/usher/cluster/"
     echo made-up >"$deploy_dir/run/usher/cluster/token"
+    echo made-up >"$deploy_dir/run/usher/mail/password"
 }
 
 deploy_relocate() {
@@ -113,6 +143,7 @@ deploy_relocate() {
 deploy_sqlite() {
     local database=$deploy_dir/usher.db status=0
     deploy_first_permission sqlite USHER_DATABASE_URL="sqlite:$database" USHER_DATABASE_MIGRATE=true &&
+        deploy_metrics &&
         deploy_sqlite_sql "VACUUM INTO '$deploy_dir/backup.db'" || status=1
     deploy_stop || status=1
     if ((status == 0)); then
@@ -159,10 +190,14 @@ deploy_start() {
     local overlay=$1 probe_port tenth
     shift
     deploy_secrets || return 1
-    port=$(free_port) && probe_port=$(free_port) || return 1
+    port=$(free_port) && probe_port=$(free_port) && metrics_port=$(free_port) || return 1
     deploy_py config "$deploy_dir/$overlay.yaml" | deploy_relocate |
-        sed "s/^probe_listen = .*/probe_listen = \"127.0.0.1:$probe_port\"/" >"$deploy_dir/usher.toml" || return 1
+        sed -e "s/^probe_listen = .*/probe_listen = \"127.0.0.1:$probe_port\"/" -e 's/^drain_lead_seconds = .*//' \
+            -e "s/^metrics_listen = .*/metrics_listen = \"127.0.0.1:$metrics_port\"/" >"$deploy_dir/usher.toml" || return 1
+    # Nobody listens on port 1, so mails wait.
     env USHER_CONFIG="$deploy_dir/usher.toml" USHER_SERVER_LISTEN="127.0.0.1:$port" "$@" \
+        USHER_MAIL_SMTP_HOST=127.0.0.1 USHER_MAIL_SMTP_PORT=1 \
+        USHER_MAIL_SMTP_PASSWORD_FILE="$deploy_dir/run/usher/mail/password" \
         target/debug/usher serve </dev/null >"$deploy_dir/log" 2>&1 &
     deploy_pid=$!
     for ((tenth = 0; tenth < 300; tenth++)); do
@@ -174,20 +209,9 @@ deploy_start() {
     return 1
 }
 
-# What Kubernetes asks. The probe port has no reflection, so the contract comes from here.
+# What Kubernetes asks, by the container's own probe.
 deploy_is_ready() {
-    cat >"$deploy_dir/health.proto" <<'PROTO'
-syntax = "proto3";
-package grpc.health.v1;
-message HealthCheckRequest { string service = 1; }
-message HealthCheckResponse {
-  enum ServingStatus { UNKNOWN = 0; SERVING = 1; NOT_SERVING = 2; SERVICE_UNKNOWN = 3; }
-  ServingStatus status = 1;
-}
-service Health { rpc Check(HealthCheckRequest) returns (HealthCheckResponse); }
-PROTO
-    "$USHER_TEST_GRPCURL" -plaintext -import-path "$deploy_dir" -proto health.proto \
-        "$1" grpc.health.v1.Health/Check 2>/dev/null | grep -q '"SERVING"'
+    target/debug/usher health --address "$1" 2>/dev/null | grep -qx 'SERVING readiness'
 }
 
 # Leaves the server running. Arguments as for deploy_start.

@@ -16,10 +16,12 @@ readonly tools=$PWD/target/tools
 buf=
 kustomize=
 deploy_venv=
+promtool=
 postgres_bin=
 scratch=
 missing=()
 apt_updated=no
+apt=()
 
 # Finds what the wanted steps need, all of it, so that one run tells everything that is missing.
 step_needs() {
@@ -36,6 +38,7 @@ step_needs() {
     if wanted deploy || only_needs; then need_openssl; fi
     if wanted deploy || only_needs; then need_kustomize; fi
     if wanted deploy || only_needs; then need_deploy_packages; fi
+    if wanted deploy || only_needs; then need_promtool; fi
     ((${#missing[@]} == 0))
 }
 
@@ -231,6 +234,35 @@ install_kustomize() {
         "$kustomize_version" "$kustomize_least_go" "$kustomize_old_version" "$kustomize_old_least_go"
 }
 
+need_promtool() {
+    find_promtool || { install_promtool && find_promtool; } || true
+    if [[ -n $promtool ]]; then
+        have promtool "$promtool"
+    else
+        lack promtool "Debian's package prometheus has it: apt-get install prometheus"
+    fi
+}
+
+find_promtool() {
+    local candidate
+    for candidate in "$(type -P promtool)" "$tools/bin/promtool"; do
+        if [[ -x $candidate ]] && "$candidate" --version >/dev/null 2>&1; then
+            promtool=$candidate
+            return
+        fi
+    done
+    return 1
+}
+
+# Out of the package, because installing that starts a server.
+install_promtool() {
+    apt_update && make_scratch || return 1
+    echo "taking promtool out of Debian's package prometheus"
+    (cd "$scratch" && apt-get -qq download prometheus && dpkg-deb -x prometheus_*.deb prometheus) </dev/null || return 1
+    mkdir -p "$tools/bin"
+    mv "$scratch/prometheus/usr/bin/promtool" "$tools/bin/"
+}
+
 need_deploy_packages() {
     find_deploy_packages || { install_deploy_packages && find_deploy_packages; } || true
     if [[ -n $deploy_venv ]]; then
@@ -293,20 +325,26 @@ make_scratch() {
     mkdir -p "$tools" && scratch=$(mktemp -d "$tools/install.XXXXXX") && remove_at_exit "$scratch"
 }
 
-# Installs Debian's packages; fails where that is not possible or not wanted.
-apt_install() {
+# Makes apt-get ready, with fresh lists; fails where that is not possible or not wanted.
+apt_update() {
     [[ $install == yes ]] && command -v apt-get >/dev/null || return 1
-    local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120)
+    apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120)
     if ((EUID != 0)); then
         command -v sudo >/dev/null && sudo -n true 2>/dev/null || return 1
         apt=(sudo -n "${apt[@]}")
     fi
-    echo "installing $* with apt-get"
-    local output
     if [[ $apt_updated == no ]]; then
+        local output
         output=$("${apt[@]}" update </dev/null 2>&1) || printf '%s\n' "$output"
         apt_updated=yes
     fi
+}
+
+# Installs Debian's packages.
+apt_install() {
+    apt_update || return 1
+    echo "installing $* with apt-get"
+    local output
     output=$("${apt[@]}" install -y --no-install-recommends "$@" </dev/null 2>&1) || {
         printf '%s\n' "$output"
         return 1

@@ -81,7 +81,7 @@ pub fn usher(arguments: &[&str]) -> Output {
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("USHER_") {
+        if ["USHER_", "OTEL_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
             command.env_remove(name);
         }
     }
@@ -96,6 +96,8 @@ pub struct Process {
     lines: Receiver<String>,
     /// Its standard output.
     printed: File,
+    /// What it said before it served.
+    before: Vec<String>,
     pub url: String,
 }
 
@@ -122,13 +124,26 @@ impl Process {
         ])
     }
 
+    /// Starts `usher serve` on a free port with these settings and variables.
+    ///
+    /// # Panics
+    /// When it does not serve.
+    pub fn serve_with(database_url: &str, settings: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut arguments = vec!["serve", "--migrate", "--database-url", database_url];
+        let usual = ["server.listen=127.0.0.1:0", "oauth.issuers=https://login.example"];
+        for setting in usual.iter().chain(settings) {
+            arguments.extend(["--set", setting]);
+        }
+        Self::start_with(&arguments, variables)
+    }
+
     /// Starts `usher demo`; also what it printed before it served.
     ///
     /// # Panics
     /// When it does not start.
     pub fn demo(listen: &str, directory: &Path) -> (Self, Vec<String>) {
         let directory = directory.to_str().expect("a path that can be printed");
-        let mut process = Self::spawn(&["demo", "--listen", listen, "--directory", directory]);
+        let mut process = Self::spawn(&["demo", "--listen", listen, "--directory", directory], &[]);
         process.wait_for_address();
         let said = process.said();
         (process, said)
@@ -139,15 +154,34 @@ impl Process {
     /// # Panics
     /// When it does not.
     pub fn start(arguments: &[&str]) -> Self {
-        let mut process = Self::spawn(arguments);
+        Self::start_with(arguments, &[])
+    }
+
+    /// The same, with these variables.
+    ///
+    /// # Panics
+    /// When it does not serve.
+    pub fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut process = Self::spawn(arguments, variables);
         process.wait_for_address();
         process
     }
 
-    fn spawn(arguments: &[&str]) -> Self {
+    /// Where it serves something else beside calls: `probes` or `metrics`.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn serves(&self, what: &str) -> &str {
+        let words = format!("serving {what}");
+        let line = self.before.iter().find(|line| line.contains(&words));
+        address(line.unwrap_or_else(|| panic!("it does not say `{words}`: {:#?}", self.before)))
+    }
+
+    fn spawn(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let printed = tempfile::tempfile().expect("a temporary file");
         let mut child = command(arguments)
             .env("USHER_LOG_FORMAT", "json")
+            .envs(variables.iter().copied())
             .stdout(printed.try_clone().expect("a second handle"))
             .stderr(Stdio::piped())
             .spawn()
@@ -160,7 +194,7 @@ impl Process {
                 let _ = sender.send(line);
             }
         });
-        Self { child, lines, printed, url: String::new() }
+        Self { child, lines, printed, before: Vec::new(), url: String::new() }
     }
 
     /// What it has printed so far. A program prints and logs in order, so what comes before a line of the log
@@ -173,16 +207,15 @@ impl Process {
     }
 
     fn wait_for_address(&mut self) {
-        let mut seen = Vec::new();
         loop {
             match self.lines.recv_timeout(START_MAX) {
                 Ok(line) if line.contains("\"serving\"") || line.contains(" serving ") => {
                     self.url = format!("http://{}", address(&line));
                     return;
                 }
-                Ok(line) => seen.push(line),
-                Err(RecvTimeoutError::Timeout) => panic!("it does not serve; it said {seen:#?}"),
-                Err(RecvTimeoutError::Disconnected) => panic!("it ended; it said {seen:#?}"),
+                Ok(line) => self.before.push(line),
+                Err(RecvTimeoutError::Timeout) => panic!("it does not serve; it said {:#?}", self.before),
+                Err(RecvTimeoutError::Disconnected) => panic!("it ended; it said {:#?}", self.before),
             }
         }
     }
@@ -201,11 +234,51 @@ impl Process {
     ///
     /// # Panics
     /// When the signal cannot be sent.
-    pub fn terminate(mut self) -> Option<i32> {
+    pub fn terminate(self) -> Option<i32> {
+        self.signal();
+        self.wait()
+    }
+
+    /// SIGTERM.
+    ///
+    /// # Panics
+    /// When the signal cannot be sent.
+    pub fn signal(&self) {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill").args(["-TERM", &pid]).status();
         assert!(sent.is_ok_and(|status| status.success()), "SIGTERM cannot be sent");
+    }
+
+    /// Its exit code, once it has ended.
+    pub fn wait(mut self) -> Option<i32> {
         self.child.wait().ok().and_then(|status| status.code())
+    }
+
+    /// Its exit code, once it has ended, and what it said that was not asked for yet.
+    pub fn wait_and_log(mut self) -> (Option<i32>, Vec<String>) {
+        let code = self.child.wait().ok().and_then(|status| status.code());
+        // Until the end of its log: the reader hangs up there.
+        (code, self.lines.iter().collect())
+    }
+
+    /// SIGTERM, and then as [`Process::wait_and_log`].
+    pub fn terminate_and_log(self) -> (Option<i32>, Vec<String>) {
+        self.signal();
+        self.wait_and_log()
+    }
+
+    /// The next line of its log that holds these words.
+    ///
+    /// # Panics
+    /// When none comes.
+    pub fn line(&self, words: &str) -> String {
+        loop {
+            match self.lines.recv_timeout(START_MAX) {
+                Ok(line) if line.contains(words) => return line,
+                Ok(_) => {}
+                Err(error) => panic!("no line says `{words}`: {error}"),
+            }
+        }
     }
 
     fn end(&mut self) {

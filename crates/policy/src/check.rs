@@ -39,6 +39,24 @@ pub enum Reason {
 }
 
 impl Reason {
+    pub const ALL: [Self; 15] = [
+        Self::RoleGrants,
+        Self::RoleGrantsOwn,
+        Self::AvailableAfterLapse,
+        Self::Automation,
+        Self::AccountUnknown,
+        Self::AccountSuspended,
+        Self::NotAMember,
+        Self::MemberSuspended,
+        Self::SubscriptionLapsed,
+        Self::OverLimitEnded,
+        Self::NoSeat,
+        Self::RoleLacksPermission,
+        Self::OwnerRequired,
+        Self::NotOwner,
+        Self::AutomationLacksPermission,
+    ];
+
     /// Whether the answer is yes.
     pub fn allows(self) -> bool {
         matches!(self, Self::RoleGrants | Self::RoleGrantsOwn | Self::AvailableAfterLapse | Self::Automation)

@@ -9,8 +9,10 @@ pub mod change_role;
 pub mod check;
 pub mod create_account;
 pub mod events;
+pub mod export;
 pub mod get_account;
 pub mod identity;
+pub mod import;
 pub mod invitations;
 pub mod invite_user;
 pub mod licenses;
@@ -27,6 +29,7 @@ pub mod suspend_member;
 pub mod update_member;
 pub mod user_change;
 pub mod users;
+pub mod verify;
 pub mod view;
 pub mod watch_events;
 
@@ -36,12 +39,14 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, broadcast};
+use tokio_util::sync::CancellationToken;
 use usher_domain::id::AccountId;
 use usher_policy::Catalogue;
 use usher_storage::{Engine, Store};
 
 use crate::cache::Standings;
 use crate::clock::Clock;
+use crate::metrics::Counters;
 use crate::password::Passwords;
 use crate::token::PageTokens;
 
@@ -73,6 +78,9 @@ pub struct Parts {
     pub changes: broadcast::Sender<AccountId>,
     /// Wakes the worker that sends mails.
     pub mail_waits: Notify,
+    pub counters: Counters,
+    /// Ends those who follow an account when the server stops.
+    pub closing: CancellationToken,
 }
 
 /// Cheap to clone.

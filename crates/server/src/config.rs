@@ -59,11 +59,13 @@ pub const SETTINGS: &[Setting] = &[
         "threads that serve connections and answer checks from memory; 0 is one for each core",
     ),
     setting("server.probe_listen", Kind::Text, "a plaintext port for health probes alone"),
+    setting("server.metrics_listen", Kind::Text, "a plaintext port where Prometheus reads `/metrics`"),
     setting(
-        "server.drain_seconds",
+        "server.drain_lead_seconds",
         Kind::Number,
-        "how long calls may take to finish after the signal to stop",
+        "how long calls are still taken after the signal to stop, until clients have heard of it",
     ),
+    setting("server.drain_seconds", Kind::Number, "how long calls may take to finish after that"),
     setting("database.url", Kind::Text, "`sqlite:PATH` or `postgres://USER:PASSWORD@HOST/DATABASE`"),
     setting("database.connections_max", Kind::Number, "the most connections to the database"),
     setting("database.migrate", Kind::Flag, "bring the schema up to date at the start"),
@@ -209,6 +211,8 @@ pub struct ServerConfig {
     pub threads: usize,
     /// Kubernetes' gRPC probes speak plaintext alone.
     pub probe_listen: Option<SocketAddr>,
+    pub metrics_listen: Option<SocketAddr>,
+    pub drain_lead_seconds: u64,
     pub drain_seconds: u64,
 }
 
@@ -220,6 +224,8 @@ impl Default for ServerConfig {
             reflection: true,
             threads: 0,
             probe_listen: None,
+            metrics_listen: None,
+            drain_lead_seconds: 0,
             drain_seconds: 20,
         }
     }
@@ -502,7 +508,7 @@ mod tests {
             let text = match (setting.path, setting.kind) {
                 ("cache.poll_interval_ms", _) => "100",
                 ("cache.staleness_max_ms", _) => "3000",
-                ("server.listen" | "server.probe_listen", _) => "127.0.0.1:1",
+                ("server.listen" | "server.probe_listen" | "server.metrics_listen", _) => "127.0.0.1:1",
                 // Alone they are a mistake, which the test below looks at.
                 (path, _) if path.starts_with("tls.") => continue,
                 ("limits.frame_bytes", _) => "16384",

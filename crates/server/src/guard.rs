@@ -17,6 +17,14 @@ pub struct Guard {
     pub action: Option<&'static str>,
 }
 
+impl Guard {
+    /// Whether the call changes something, so that it leaves a line in the log.
+    pub fn changes(&self) -> bool {
+        let verb = self.rpc.split_once('/').map_or("", |(_, verb)| verb);
+        !["Check", "List", "Get", "LookUp", "Watch", "Verify"].iter().any(|read| verb.starts_with(read))
+    }
+}
+
 macro_rules! guards {
     ($($name:ident = $rpc:literal, [$($scope:ident),+], $action:expr;)*) => {
         $(pub const $name: Guard = Guard { rpc: $rpc, method: concat!("usher.v1.", $rpc), scopes: &[$(Scope::$scope),+], action: $action };)*

@@ -1,21 +1,20 @@
 //! The server as a function of a listener and a shutdown. `main`, the command line and every test
 //! call the same.
 
+mod tasks;
+
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use futures::FutureExt;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tonic::Code;
 use tonic::transport::Server;
-use tonic_health::ServingStatus;
-use tonic_health::pb::health_server::{Health, HealthServer};
-use tonic_health::server::HealthReporter;
 use usher_policy::Catalogue;
 use usher_storage::{ConnectOptions, Engine, SharedKey, Store, Tx};
 
@@ -24,18 +23,25 @@ use crate::cache::{Lease, Standings};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::Error;
+use crate::health::{self, Health};
 use crate::mail::Mailer;
+use crate::metrics::Counters;
+use crate::metrics::calls::Calls;
+use crate::metrics::export::Meters;
+use crate::metrics::figures::{self, Samples, Sources};
+use crate::metrics::page;
 use crate::password::Passwords;
 use crate::random;
 use crate::rpc::{self, Api};
 use crate::token::PageTokens;
 use crate::transport::accept::Door;
 use crate::transport::listen::check_listen;
-use crate::transport::outcome::{Observer, OutcomeLayer};
+use crate::transport::outcome::OutcomeLayer;
 use crate::transport::serving::Serving;
 use crate::transport::tls::{RELOAD_INTERVAL, Tls};
 use crate::worker::changes;
 use crate::worker::outbox::{self, Links};
+use tasks::Tasks;
 
 /// Why the server did not start, in one line that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +76,10 @@ pub async fn open_store(config: &Config) -> Result<Store, StartError> {
             pending.join(", ")
         )));
     }
+    let newer = store.newer_migrations().await?;
+    if !newer.is_empty() {
+        tracing::warn!(?newer, "the schema is newer than this usher, and fits it");
+    }
     Ok(store)
 }
 
@@ -98,6 +108,8 @@ pub async fn build_app(config: &Config, clock: Clock) -> Result<App, StartError>
         passwords: Passwords::new(PASSWORDS_AT_ONCE)?,
         changes: tokio::sync::broadcast::channel(1024).0,
         mail_waits: tokio::sync::Notify::new(),
+        counters: Counters::default(),
+        closing: CancellationToken::new(),
     }))
 }
 
@@ -113,15 +125,14 @@ fn lease(config: &Config, engine: Engine) -> Lease {
 }
 
 /// Follows the changes of other servers, where there can be some.
-fn start_changes(config: &Config, app: &App, stop: &CancellationToken) -> JoinHandle<()> {
-    if app.store.engine() == Engine::Sqlite {
-        return tokio::spawn(async {});
+fn start_changes(config: &Config, app: &App, tasks: &mut Tasks, stop: &CancellationToken) {
+    if app.store.engine() == Engine::Postgres {
+        let every = Duration::from_millis(config.cache.poll_interval_ms);
+        tasks.spawn("changes", changes::run(app.clone(), connect_options(config), every, stop.clone()));
     }
-    let every = Duration::from_millis(config.cache.poll_interval_ms);
-    tokio::spawn(changes::run(app.clone(), connect_options(config), every, stop.clone()))
 }
 
-fn connect_options(config: &Config) -> ConnectOptions {
+pub(crate) fn connect_options(config: &Config) -> ConnectOptions {
     let mut options = ConnectOptions::new(&config.database.url);
     options.connections_max = config.database.connections_max;
     options
@@ -198,99 +209,138 @@ pub async fn serve(
     if let Some(warning) = warning.map_err(StartError)? {
         tracing::warn!(%address, "{}", warning.0);
     }
-    let stop = CancellationToken::new();
-    let tls = start_tls(config, &app, &stop)?;
+    let (stop, meters) = (CancellationToken::new(), Meters::start(config.server.metrics_listen.is_some())?);
+    let mut tasks = Tasks::default();
+    let tls = start_tls(config, &app, &mut tasks, &stop)?;
     authenticator.warm_up().await;
-    let (health, health_service) = tonic_health::server::health_reporter();
-    let probes = start_probes(config, health_service.clone(), &stop).await?;
-    let mails = start_mails(config, &app, &stop)?;
-    let changes = start_changes(config, &app, &stop);
-    let ready = tokio::spawn(watch_readiness(app.clone(), health.clone(), stop.clone()));
+    let health = Health::new(app.closing.clone());
+    start_probes(config, &health, &mut tasks, &stop).await?;
+    start_mails(config, &app, &mut tasks, &stop)?;
+    start_changes(config, &app, &mut tasks, &stop);
+    tasks.spawn("beat", stop.clone().run_until_cancelled_owned(health.clone().beat()).map(drop));
+    tasks.spawn("readiness", health::keep_watch(app.clone(), health.clone(), stop.clone()));
 
-    let drained = CancellationToken::new();
-    let signal = {
-        let (health, begin) = (health.clone(), drained.clone());
-        async move {
-            shutdown.await;
-            set_all(&health, ServingStatus::NotServing).await;
-            begin.cancel();
-        }
-    };
-    tokio::spawn(signal);
     let api = Api::new(app.clone(), authenticator, tokio::runtime::Handle::current());
     let reflection = config.server.reflection;
-    let services = rpc::services(api, &config.limits, reflection, health_service).map_err(StartError)?;
-    let outcome = OutcomeLayer::new(&config.limits, rpc::methods(), Calls);
+    let services = rpc::services(api, &config.limits, reflection, health.service()).map_err(StartError)?;
+    let calls = Calls::new(app.clone(), &meters.meter(), rpc::methods());
+    let outcome = OutcomeLayer::new(&config.limits, rpc::methods(), calls);
     if let Some(unused) = outcome.deadlines_unused(&config.limits).first() {
         return Err(StartError(format!("`limits.deadlines_ms` names `{unused}`, which is no unary method")));
     }
-    let door = Door::new(config.limits.clone(), tls);
-    let (limits, signal) = (config.limits.clone(), drained.clone());
+    let door = Door::new(config.limits.clone(), tls.clone());
+    start_metrics(config, &app, &meters, (door.clone(), tls), &mut tasks, &stop).await?;
+    let (limits, closing) = (config.limits.clone(), app.closing.clone());
     let serving = Serving::start(config.server.threads(), &door, listener, move |incoming| {
         limits.apply(Server::builder()).layer(outcome.clone()).serve_with_incoming_shutdown(
             services.clone(),
             incoming,
-            signal.clone().cancelled_owned(),
+            closing.clone().cancelled_owned(),
         )
     })
     .map_err(|e| StartError(format!("cannot start the threads that serve: {e}")))?;
     tracing::info!(%address, "serving");
-    let (cut, drain) = (serving.cut(), Duration::from_secs(config.server.drain_seconds));
-    let late = tokio::spawn(async move {
-        drained.cancelled().await;
-        tokio::time::sleep(drain).await;
-        tracing::warn!("calls did not finish in time and are cut");
-        cut.cancel();
-    });
-    let served = serving.ended().await.map_err(|e| StartError(format!("the server failed: {e}")));
-    late.abort();
+    let cut = serving.cut();
+    let mut serving = pin!(serving.ended());
+    let (served, is_over) = tokio::select! {
+        served = &mut serving => (served.map_err(|e| StartError(format!("the server failed: {e}"))), true),
+        () = drain(config, &app, &health, shutdown) => {
+            tracing::warn!("calls did not finish in time and are cut");
+            (Ok(()), false)
+        }
+        ended = tasks.first_end() => (Err(ended), false),
+    };
+    app.closing.cancel();
+    cut.cancel();
+    if !is_over {
+        let _ = serving.await;
+    }
     stop.cancel();
-    let _ = tokio::join!(mails, changes, ready, probes);
+    tasks.finish(TASKS_STOP_MAX).await;
+    meters.flush().await;
     app.store.clone().close().await;
     tracing::info!("stopped");
     served
 }
 
+/// Longer than the outbox takes for the mails in hand.
+const TASKS_STOP_MAX: Duration = Duration::from_secs(15);
+
+/// Waits for the signal; then says that this server stops, goes on for a while until those who balance
+/// have heard it, takes no more, and gives the calls in hand their time.
+async fn drain(config: &Config, app: &App, health: &Health, shutdown: impl Future<Output = ()>) {
+    shutdown.await;
+    health.stop();
+    tokio::time::sleep(Duration::from_secs(config.server.drain_lead_seconds)).await;
+    app.closing.cancel();
+    tokio::time::sleep(Duration::from_secs(config.server.drain_seconds)).await;
+}
+
+/// The page for Prometheus where a port is configured for it, and what it and a collector are told.
+async fn start_metrics(
+    config: &Config,
+    app: &App,
+    meters: &Meters,
+    (door, tls): (Door, Option<Arc<Tls>>),
+    tasks: &mut Tasks,
+    stop: &CancellationToken,
+) -> Result<(), StartError> {
+    let samples = Samples::default();
+    figures::register(&meters.meter(), Sources { app: app.clone(), samples: samples.clone(), door, tls });
+    if meters.are_read() {
+        tasks.spawn("samples", samples.run(app.clone(), stop.clone()));
+    }
+    if let Some(address) = config.server.metrics_listen {
+        let serving = page::serve(page::bind(address).await?, meters.clone());
+        tasks.spawn("metrics", stop.clone().run_until_cancelled_owned(serving).map(drop));
+    }
+    Ok(())
+}
+
 /// Reads the certificates, and goes on looking for new ones.
-fn start_tls(config: &Config, app: &App, stop: &CancellationToken) -> Result<Option<Arc<Tls>>, StartError> {
+fn start_tls(
+    config: &Config,
+    app: &App,
+    tasks: &mut Tasks,
+    stop: &CancellationToken,
+) -> Result<Option<Arc<Tls>>, StartError> {
     let Some(files) = config.tls.files().map_err(StartError)? else { return Ok(None) };
     let tls = Tls::load(files, app.clock.wall()).map_err(|e| StartError(e.to_string()))?;
-    let (watched, stop) = (tls.clone(), stop.clone());
-    tokio::spawn(async move {
-        tokio::select! { () = watched.watch(RELOAD_INTERVAL) => {}, () = stop.cancelled() => {} }
-    });
+    let watching = tls.clone().watch(RELOAD_INTERVAL);
+    tasks.spawn("certificates", stop.clone().run_until_cancelled_owned(watching).map(drop));
     Ok(Some(tls))
 }
 
 /// Health alone, without TLS and callers, where a port is configured for it.
 async fn start_probes(
     config: &Config,
-    health: HealthServer<impl Health>,
+    health: &Health,
+    tasks: &mut Tasks,
     stop: &CancellationToken,
-) -> Result<JoinHandle<()>, StartError> {
-    let Some(address) = config.server.probe_listen else { return Ok(tokio::spawn(async {})) };
+) -> Result<(), StartError> {
+    let Some(address) = config.server.probe_listen else { return Ok(()) };
     let listener = TcpListener::bind(address)
         .await
         .map_err(|e| StartError(format!("cannot listen on `{address}`: {e}; see `server.probe_listen`")))?;
+    let address = listener.local_addr().unwrap_or(address);
     tracing::info!(%address, "serving probes");
     let incoming = Door::new(config.limits.clone(), None).incoming(listener);
-    let server = config.limits.apply(Server::builder()).add_service(health);
+    let server = config.limits.apply(Server::builder()).add_service(health.service());
     let server = server.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
-    let stop = stop.clone();
-    Ok(tokio::spawn(async move {
-        // A probe that watches would hold the server open for ever.
-        let late = async {
-            stop.cancelled().await;
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        };
-        tokio::select! {
-            served = server => if let Err(error) = served { tracing::error!(%error, "the probe server failed") },
-            () = late => {}
+    tasks.spawn("probes", async move {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the probe server failed");
         }
-    }))
+    });
+    Ok(())
 }
 
-fn start_mails(config: &Config, app: &App, stop: &CancellationToken) -> Result<JoinHandle<()>, StartError> {
+fn start_mails(
+    config: &Config,
+    app: &App,
+    tasks: &mut Tasks,
+    stop: &CancellationToken,
+) -> Result<(), StartError> {
     let mailer = Mailer::new(&config.mail).map_err(StartError)?;
     if !mailer.is_configured() {
         tracing::warn!(
@@ -302,58 +352,9 @@ fn start_mails(config: &Config, app: &App, stop: &CancellationToken) -> Result<J
         password: config.mail.password_url.clone(),
         email: config.mail.email_url.clone(),
     };
-    Ok(tokio::spawn(outbox::run(app.clone(), mailer, links, stop.clone())))
-}
-
-/// Hears how calls end.
-struct Calls;
-
-impl Observer for Calls {
-    fn call(&self, method: &'static str, code: Code, duration: Duration) {
-        tracing::debug!(method, ?code, ?duration, "call");
-    }
-
-    fn panic(&self, method: &'static str) {
-        tracing::error!(method, "a call panicked");
-    }
-}
-
-async fn set_all(health: &HealthReporter, status: ServingStatus) {
-    for service in [""].into_iter().chain(rpc::SERVICES) {
-        health.set_service_status(service, status).await;
-    }
+    tasks.spawn("outbox", outbox::run(app.clone(), mailer, links, stop.clone()));
+    Ok(())
 }
 
 /// How many passwords are hashed at once: each takes a core and 46 MiB for a tenth of a second.
 const PASSWORDS_AT_ONCE: usize = 2;
-
-/// How often readiness is looked at.
-const READINESS_EVERY: Duration = Duration::from_secs(1);
-/// How many looks in a row must fail before the server calls itself not ready.
-const READINESS_FAILURES: u32 = 3;
-
-async fn watch_readiness(app: App, health: HealthReporter, stop: CancellationToken) {
-    let mut failures = 0;
-    loop {
-        match app.store.ping().await {
-            Ok(()) => failures = 0,
-            Err(error) => {
-                failures += 1;
-                tracing::warn!(%error, failures, "the database does not answer");
-            }
-        }
-        if stop.is_cancelled() {
-            return;
-        }
-        app.standings.prune();
-        match failures {
-            0 => set_all(&health, ServingStatus::Serving).await,
-            READINESS_FAILURES.. => set_all(&health, ServingStatus::NotServing).await,
-            _ => {}
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(READINESS_EVERY) => {}
-        }
-    }
-}

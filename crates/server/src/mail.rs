@@ -46,6 +46,15 @@ pub enum Letter {
         link: Secret<String>,
         expire_time: Time,
     },
+    /// To who was made a member by username: there is nothing to accept, and no link.
+    Joined {
+        account_name: String,
+        role_title: String,
+        /// Empty when the platform invites.
+        invited_by_name: String,
+        /// The login name.
+        username: String,
+    },
     OwnershipTransfer {
         account_name: String,
         ticket_ref: String,
@@ -146,6 +155,17 @@ impl Mailer {
                 .map(drop)
                 .map_err(|_| SendError::transient("the mail directory cannot be written")),
             Carrier::Nowhere => Err(SendError::transient("no mail server is configured")),
+        }
+    }
+
+    /// Says hello to the mail server as far as the login, and sends nothing.
+    ///
+    /// # Errors
+    /// When it does not let us in.
+    pub async fn greet(&self) -> Result<(), SendError> {
+        match &self.carrier {
+            Carrier::Smtp(smtp) => smtp.greet().await,
+            Carrier::Files(_) | Carrier::Nowhere => Ok(()),
         }
     }
 

@@ -36,9 +36,11 @@ use crate::app::App;
 use crate::authenticate::Authenticator;
 use crate::error::Error;
 use crate::guard::{self, Guard};
+use crate::telemetry::CallSpan;
 use crate::transport::guarded::Connection;
 use crate::transport::limits::Limits;
 use crate::transport::outcome::Method;
+use crate::transport::request_id::RequestId;
 use crate::{telemetry, token};
 use check::Ask;
 use parse::{Parse, Parser};
@@ -141,12 +143,19 @@ impl Api {
     async fn caller<Q>(&self, request: &Request<Q>) -> Result<Arc<Caller>, Status> {
         let connection = request.extensions().get::<Connection>();
         let headers = request.metadata().as_ref();
-        match self.authenticator.recognise(headers, connection) {
+        let caller = match self.authenticator.recognise(headers, connection) {
             Some(known) => known,
             // In a box: the waiting for keys would make the future of every call large, and futures are
             // copied.
             None => Box::pin(self.authenticator.authenticate(headers, connection)).await,
-        }
+        };
+        caller.inspect_err(|status| {
+            let reason = match status.code() {
+                Code::ResourceExhausted => pb::ErrorReason::RateLimited,
+                _ => pb::ErrorReason::CallerUnauthenticated,
+            };
+            self.app.counters.refused(reason.into());
+        })
     }
 
     /// The one path of a call: prove the caller, parse, run the use case, map its result or error.
@@ -162,43 +171,45 @@ impl Api {
         Outcome: Send + 'static,
         Fut: Future<Output = Result<Outcome, Error>> + Send + 'static,
     {
-        let span = telemetry::call_span(guard.method, request.metadata());
-        let answer = self.call(guard, request, use_case).instrument(span.clone()).await;
-        telemetry::call_ended(&span, answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
+        let request_id = request.extensions().get::<RequestId>().map_or("", RequestId::as_str);
+        let CallSpan { span, trace_id } =
+            telemetry::call_span(guard.method, request.metadata().as_ref(), request_id);
+        let answer = self.call(guard, request, &trace_id, use_case).instrument(span.clone()).await;
+        telemetry::call_ended(&span, code_of(&answer));
         answer
     }
 
     /// The shorter path of a check. What memory knows is answered at once, in the connection's own task,
-    /// and has a span only if the caller samples its own; the rest goes where all use cases go.
+    /// and has a span only if it is traced; the rest goes where all use cases go. No line is logged.
     async fn check<Q: Ask>(
         &self,
         guard: &'static Guard,
         request: Request<Q>,
     ) -> Result<Response<Q::Response>, Status> {
         let caller = self.caller(&request).await?;
-        let span = telemetry::sampled_span(guard.method, request.metadata());
+        let span = telemetry::check_span(guard.method, request.metadata().as_ref());
         let message = request.into_inner();
         let known = admit(guard, &caller, message.account())
             .map_or_else(|error| Some(Err(error)), |()| span.in_scope(|| message.ask_memory(&self.app)));
         let answer = match known {
-            Some(known) => known.map_err(|error| status::status(&error, message.account())),
+            Some(known) => known.map_err(|error| self.refuse(&error, message.account())),
             None => Box::pin(self.read(message, span.clone())).await,
         };
-        telemetry::call_ended(&span, answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
+        telemetry::call_ended(&span, code_of(&answer));
         answer.map(Response::new)
     }
 
     async fn read<Q: Ask>(&self, message: Q, span: Span) -> Result<Q::Response, Status> {
         let account = message.account().to_owned();
         let read = self.work.spawn(message.ask_store(self.app.clone()).instrument(span)).await;
-        let read = read.unwrap_or_else(|e| Err(Error::Internal(format!("a check ended early: {e}"))));
-        read.map_err(|error| status::status(&error, &account))
+        joined(read).map_err(|error| self.refuse(&error, &account))
     }
 
     async fn call<Q, Outcome, R, Fut>(
         &self,
         guard: &'static Guard,
         request: Request<Q>,
+        trace_id: &str,
         use_case: impl FnOnce(App, Caller, Q::Command) -> Fut,
     ) -> Result<Response<R>, Status>
     where
@@ -221,12 +232,26 @@ impl Api {
             joined(done.await)
         };
         match outcome.await {
-            Ok(outcome) => Ok(Response::new(R::answer(&self.app, &account, outcome))),
+            Ok(outcome) => {
+                if guard.changes() {
+                    tracing::info!(rpc = guard.rpc, caller = %caller.name, trace_id, "done");
+                }
+                Ok(Response::new(R::answer(&self.app, &account, outcome)))
+            }
             Err(error) => {
-                tracing::info!(rpc = guard.rpc, error = %Redacted(&error), "refused");
-                Err(status::status(&error, &account))
+                let reason = status::name(status::reason(&error));
+                tracing::info!(rpc = guard.rpc, caller = %caller.name, reason, trace_id, "refused");
+                Err(self.refuse(&error, &account))
             }
         }
+    }
+}
+
+impl Api {
+    /// Counts a refusal, and says it as the wire does.
+    fn refuse(&self, error: &Error, account: &str) -> Status {
+        self.app.counters.refused(status::reason(error).into());
+        status::status(error, account)
     }
 }
 
@@ -274,13 +299,8 @@ fn require_account(caller: &Caller, account: &str) -> Result<(), Error> {
     }
 }
 
-/// An error for the log: the kind of thing that was wrong, without what the caller sent.
-struct Redacted<'a>(&'a Error);
-
-impl std::fmt::Display for Redacted<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(status::name(status::reason(self.0)))
-    }
+fn code_of<T>(answer: &Result<T, Status>) -> Code {
+    answer.as_ref().map_or_else(Status::code, |_| Code::Ok)
 }
 
 /// The consistency token beside a revision; empty when there is no such account.

@@ -8,6 +8,9 @@ pub enum Error {
     /// The database cannot be reached, or did not answer in time. Nothing was written.
     #[error("the database is unavailable: {0}")]
     Unavailable(String),
+    /// The SQLite file belongs to another process, which must be the only one.
+    #[error("another usher process uses `{0}`; stop it, or use PostgreSQL to run several")]
+    InUse(String),
     /// Somebody else held what this needed. Nothing was written; trying again helps.
     #[error("another change was in the way: {0}")]
     Contention(String),

@@ -10,11 +10,14 @@
 //! sea-orm types in any public signature.
 
 mod account;
+mod audit;
+mod bulk;
 mod convert;
 mod entity;
 mod erase;
 mod error;
 mod event;
+mod figures;
 mod invitation;
 mod member;
 mod migration;
@@ -28,8 +31,10 @@ mod standing;
 mod store;
 mod user;
 
+pub use audit::{AuditHead, AuditRow, EventPlace};
 pub use error::Error;
 pub use event::{EventFilter, EventRow, NewEvent};
+pub use figures::{PoolFigures, SeatTotals};
 pub use invitation::InvitationFilter;
 pub use member::{MemberFilter, SeatFilter, Stamp};
 pub use outbox::{Mail, MailKind, MailResult};

@@ -2,7 +2,7 @@
 //!
 //! New steps are added below [`Migrator`]; a step that was ever released is never changed. Expand
 //! first (add a nullable column or a table), contract one release later, so that two versions can
-//! run beside each other.
+//! run beside each other; see [`LEAST`].
 
 mod m0001_initial;
 
@@ -11,6 +11,14 @@ use sea_orm_migration::prelude::*;
 
 use crate::error::Error;
 use crate::store::Engine;
+
+/// The oldest step that a program must know to run on the schema that the newest step leaves. A step
+/// that only adds lets it be: programs from before it go on, and may start again, so an upgrade can be
+/// taken back. A step that takes something away raises it to the step since which no program uses that.
+const LEAST: &str = "m0001_initial";
+const LEAST_KEY: &str = "schema_least";
+const SAVE_LEAST: &str = "INSERT INTO meta (key, value) VALUES";
+const OVERWRITE: &str = "ON CONFLICT (key) DO UPDATE SET value = excluded.value";
 
 /// Any number that nobody else uses: the key of the lock that migrators hold.
 const ADVISORY_LOCK: i64 = 0x5553_4845_524d_4947;
@@ -43,9 +51,14 @@ pub(crate) async fn up(connection: &DatabaseConnection, engine: Engine) -> Resul
         }
         Engine::Sqlite => None,
     };
-    let known = known(connection).await?;
-    if !known.is_empty() {
+    let Steps { pending, newer } = steps(connection).await?;
+    if !pending.is_empty() {
         Migrator::up(connection, None).await.map_err(|e| Error::Schema(format!("cannot migrate: {e}")))?;
+    }
+    if newer.is_empty() {
+        connection
+            .execute_unprepared(&format!("{SAVE_LEAST} ('{LEAST_KEY}', '{LEAST}') {OVERWRITE}"))
+            .await?;
     }
     if let Some(guard) = guard {
         guard.commit().await?;
@@ -53,20 +66,45 @@ pub(crate) async fn up(connection: &DatabaseConnection, engine: Engine) -> Resul
     Ok(())
 }
 
+/// The steps not applied yet, by name.
 pub(crate) async fn pending(connection: &DatabaseConnection) -> Result<Vec<String>, Error> {
-    known(connection).await
+    Ok(steps(connection).await?.pending)
 }
 
-/// The steps not applied yet, by name.
-async fn known(connection: &DatabaseConnection) -> Result<Vec<String>, Error> {
-    let names: Vec<String> = Migrator::migrations().iter().map(|m| m.name().to_owned()).collect();
+/// The applied steps that this program does not know and fits all the same.
+pub(crate) async fn newer(connection: &DatabaseConnection) -> Result<Vec<String>, Error> {
+    Ok(steps(connection).await?.newer)
+}
+
+struct Steps {
+    pending: Vec<String>,
+    newer: Vec<String>,
+}
+
+async fn steps(connection: &DatabaseConnection) -> Result<Steps, Error> {
+    let known: Vec<String> = Migrator::migrations().iter().map(|m| m.name().to_owned()).collect();
     let applied = applied(connection).await?;
-    if let Some(newer) = applied.iter().find(|name| !names.contains(name)) {
-        return Err(Error::Schema(format!(
-            "the database was migrated by a newer usher (it has `{newer}`); run that version, or restore a backup"
-        )));
+    let (ours, newer): (Vec<String>, Vec<String>) =
+        applied.into_iter().partition(|name| known.contains(name));
+    let pending: Vec<String> = known.iter().filter(|name| !ours.contains(name)).cloned().collect();
+    if let Some(first) = newer.first() {
+        // What lies between must be known too: the newer steps stand on it.
+        let fits = pending.is_empty() && least(connection).await?.is_some_and(|least| known.contains(&least));
+        if !fits {
+            return Err(Error::Schema(format!(
+                "the database was migrated by a newer usher (it has `{first}`); run that version, or restore a backup"
+            )));
+        }
     }
-    Ok(names.into_iter().filter(|name| !applied.contains(name)).collect())
+    Ok(Steps { pending, newer })
+}
+
+/// The oldest step that a program must know to run on this schema, as the newest program has said it.
+async fn least(connection: &DatabaseConnection) -> Result<Option<String>, Error> {
+    let sql = format!("SELECT value FROM meta WHERE key = '{LEAST_KEY}'");
+    let row =
+        connection.query_one_raw(Statement::from_string(connection.get_database_backend(), sql)).await?;
+    row.map(|row| row.try_get("", "value").map_err(Error::from)).transpose()
 }
 
 async fn applied(connection: &DatabaseConnection) -> Result<Vec<String>, Error> {

@@ -92,9 +92,18 @@ impl Store {
     /// The names of migrations that are not applied yet.
     ///
     /// # Errors
-    /// When the database was migrated by a newer program or holds no readable schema.
+    /// When the database was migrated by a newer program that this one does not fit, or holds no
+    /// readable schema.
     pub async fn pending_migrations(&self) -> Result<Vec<String>, Error> {
         migration::pending(&self.connection).await
+    }
+
+    /// The names of migrations that a newer program has made and that this one fits all the same.
+    ///
+    /// # Errors
+    /// As [`Store::pending_migrations`].
+    pub async fn newer_migrations(&self) -> Result<Vec<String>, Error> {
+        migration::newer(&self.connection).await
     }
 
     /// Does the work in one transaction: `Ok` commits, `Err` rolls back, and so does dropping the
@@ -220,10 +229,7 @@ fn lock_file(database: &Path) -> Result<File, Error> {
             Error::Unavailable(format!("cannot write `{}`: {e}", PathBuf::from(&path).display()))
         })?;
     file.try_lock().map_err(|e| match e {
-        std::fs::TryLockError::WouldBlock => Error::Unavailable(format!(
-            "another usher process uses `{}`; stop it, or use PostgreSQL to run several",
-            database.display()
-        )),
+        std::fs::TryLockError::WouldBlock => Error::InUse(database.display().to_string()),
         std::fs::TryLockError::Error(e) => {
             Error::Unavailable(format!("cannot lock `{}`: {e}", PathBuf::from(&path).display()))
         }

@@ -38,7 +38,10 @@ fn failed(output: &Output, words: &[&str]) {
 #[test]
 fn help_names_every_command_and_fits_a_terminal() {
     let help = succeeded(&usher(&["--help"]));
-    for command in ["serve", "demo", "migrate", "roles", "check"] {
+    let commands = [
+        "serve", "demo", "migrate", "account", "import", "export", "audit", "roles", "check", "health", "doctor",
+    ];
+    for command in commands {
         assert!(help.contains(&format!("\n  {command} ")), "{command} in {help}");
         let of_command = succeeded(&usher(&[command, "--help"]));
         assert!(of_command.lines().all(|line| line.chars().count() <= 100), "{of_command}");
@@ -58,6 +61,10 @@ fn role_models_are_checked_and_shown_without_a_server() {
         let golden = std::fs::read_to_string(crates.join(format!("tests/golden/{model}.show.txt"))).unwrap();
         assert_eq!(shown.trim_end(), golden.trim_end(), "{model}");
     }
+    let json = succeeded(&usher(&["roles", "show", "dataimporter", "--output", "json"]));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["roles"][0]["actions"]["job.run"], "WHEN_OWN", "{json}");
+    assert_eq!(json["roles"][1]["actions"]["job.view"], "ALWAYS", "{json}");
     let directory = TempDir::new().unwrap();
     let good = std::fs::read_to_string(crates.join("models/dataimporter.toml")).unwrap();
     let bad = directory.path().join("bad.toml");
@@ -133,7 +140,13 @@ async fn a_database_that_is_not_migrated_or_newer_is_refused(engine: Engine) {
     let migrate = ["migrate", "--database-url", &database.url];
     assert!(succeeded(&usher(&migrate)).contains("up to date"));
     succeeded(&usher(&migrate));
+    // A newer usher has added something, and says that this one fits.
     database.execute("INSERT INTO seaql_migrations (version, applied_at) VALUES ('m9999_from_tomorrow', 0)");
+    assert!(succeeded(&usher(&migrate)).contains("up to date"));
+    let server = Process::serve(&database.url, &directory.path().join("mails"));
+    assert_eq!(server.terminate(), Some(0));
+    // It has taken something away.
+    database.execute("UPDATE meta SET value = 'm9999_from_tomorrow' WHERE key = 'schema_least'");
     for output in [serve(&database.url, &[]), serve(&database.url, &["--migrate"]), usher(&migrate)] {
         failed(&output, &["m9999_from_tomorrow", "newer"]);
     }

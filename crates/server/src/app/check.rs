@@ -128,6 +128,7 @@ fn decided(app: &App, check: &CheckPermission<'_>, found: Found) -> Result<Check
     let standing = found.known;
     let decision = decide(&app.roles, standing.as_ref(), app.clock.now(), &check.ask)
         .map_err(|unknown| unknown_action("", &unknown))?;
+    app.counters.decided(decision.reason);
     Ok(Checked {
         decision,
         model: standing.and_then(|standing| standing.model()),
@@ -151,6 +152,7 @@ async fn explained(app: &App, check: &CheckPermission<'_>) -> Result<Checked, Er
     let unknown = |unknown| unknown_action("", &unknown);
     let decision = decide(&app.roles, standing.as_ref(), now, &check.ask).map_err(unknown)?;
     let parts = explain(&app.roles, standing.as_ref(), now, &check.ask).map_err(unknown)?;
+    app.counters.decided(decision.reason);
     let explained = Explained { parts, facts, standing, as_of: now };
     let model = standing.and_then(|standing| standing.model());
     Ok(Checked { decision, model, revision, stale: false, explanation: Some(explained) })
@@ -275,8 +277,10 @@ fn decided_many(
     let results = checks.items.iter().enumerate().map(|(index, item)| {
         let ask = item.as_ref().map_err(Clone::clone)?;
         let standing = users.binary_search(&user(ask.subject)).ok().and_then(|at| standings[at].as_ref());
-        decide(&app.roles, standing, now, ask)
-            .map_err(|unknown| unknown_action(&format!("checks[{index}]."), &unknown))
+        let decision = decide(&app.roles, standing, now, ask)
+            .map_err(|unknown| unknown_action(&format!("checks[{index}]."), &unknown))?;
+        app.counters.decided(decision.reason);
+        Ok(decision)
     });
     let results = results.collect();
     let first = standings.first().copied().flatten();

@@ -11,12 +11,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use http::HeaderMap;
 use jsonwebtoken::{Algorithm, Validation};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, OwnedMutexGuard};
+use tracing::Instrument;
 
 use super::keys::Keys;
 use super::token::{self, Claims, Fault, Proof};
+use crate::telemetry;
 use crate::transport::WallClock;
 
 /// How long a fetch of keys may take.
@@ -115,13 +118,13 @@ impl Issuer {
         flight.begun = Some(Instant::now());
         self.refresh_at.store((self.clock)() + REFRESH_AGE_SECONDS, Ordering::Relaxed);
         let issuer = Arc::clone(self);
-        let fetching = tokio::spawn(async move {
+        let fetching = async move {
             match issuer.source.fetch().await {
                 Ok(json) => issuer.take_in(&json, &mut flight),
                 Err(error) => issuer.keep_old(&error),
             }
-        });
-        let _ = fetching.await;
+        };
+        let _ = tokio::spawn(fetching.in_current_span()).await;
     }
 
     fn take_in(&self, json: &[u8], flight: &mut Flight) {
@@ -157,7 +160,9 @@ impl Source {
         match self {
             Self::File(path) => read_bounded(path, KEY_SET_BYTES_MAX).await,
             Self::Url { client, url, bearer_token_file } => {
-                let mut request = client.get(url.clone());
+                let mut context = HeaderMap::new();
+                telemetry::pass_on(&mut context);
+                let mut request = client.get(url.clone()).headers(context);
                 if let Some(path) = bearer_token_file {
                     // Read each time: Kubernetes replaces it every hour.
                     let token = read_bounded(path, BEARER_BYTES_MAX).await?;

@@ -68,6 +68,11 @@ impl Lease {
         }
     }
 
+    /// Whether memory answers even if the database is away, because the operator lets it.
+    pub fn outlives_outage(&self) -> bool {
+        matches!(self.kind, Kind::Polled { .. }) && self.holds_in_outage(Moment::now())
+    }
+
     /// How long ago the last successful poll began; `None` before the first, and when there are none.
     pub fn age(&self, now: Moment) -> Option<Duration> {
         match &self.kind {

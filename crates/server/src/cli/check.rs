@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use tonic::transport::Endpoint;
 
+use super::output::Output;
 use super::{say, say_error};
 use crate::rpc::client;
 
@@ -32,12 +33,6 @@ pub(super) struct Check {
     /// How to print the answer.
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Output {
-    Text,
-    Json,
 }
 
 const TIMEOUT: Duration = Duration::from_secs(5);

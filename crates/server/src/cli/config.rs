@@ -1,7 +1,9 @@
 //! `usher config check` and `usher config settings`.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
+use serde_json::json;
 
+use super::output::Output;
 use super::{Options, say};
 use crate::clock::Clock;
 use crate::config::{self, SETTINGS};
@@ -12,14 +14,23 @@ use crate::transport::tls::{ClientCertificates, Tls};
 #[derive(Subcommand)]
 pub(super) enum Config {
     /// Check the configuration without starting, and say in words what it comes to.
-    Check(Options),
+    Check(Check),
     /// List every setting with its default and its variable.
     Settings,
 }
 
+#[derive(Args)]
+pub(super) struct Check {
+    #[command(flatten)]
+    options: Options,
+    /// How to print what it comes to.
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
 pub(super) fn config(command: &Config) -> Result<(), StartError> {
     match command {
-        Config::Check(options) => check(options),
+        Config::Check(command) => check(&command.options, command.output),
         Config::Settings => {
             say(settings().trim_end());
             Ok(())
@@ -27,13 +38,25 @@ pub(super) fn config(command: &Config) -> Result<(), StartError> {
     }
 }
 
-fn check(options: &Options) -> Result<(), StartError> {
+fn check(options: &Options, output: Output) -> Result<(), StartError> {
     let config = options.load()?;
     let clock = Clock::system();
     let authenticator = config.authenticator(&clock).map_err(|e| StartError(e.to_string()))?;
     let warning = check_listen(config.server.listen, !authenticator.is_open(), config.server.insecure);
     let warning = warning.map_err(StartError)?;
-    say(&format!("serves {} {}", config.server.listen, tls(&config, &clock)?));
+    let tls = tls(&config, &clock)?;
+    if output == Output::Json {
+        let told = json!({
+            "serves": config.server.listen,
+            "tls": tls,
+            "warnings": warning.map(|warning| warning.0).into_iter().collect::<Vec<_>>(),
+            "callers": authenticator.describe().trim_end(),
+            "consistency": consistency(&config),
+        });
+        say(&told.to_string());
+        return Ok(());
+    }
+    say(&format!("serves {} {tls}", config.server.listen));
     if let Some(warning) = warning {
         say(&format!("warning: {}", warning.0));
     }

@@ -24,6 +24,8 @@ const IDLE_CONNECTIONS_MAX: usize = 8;
 const IDLE_MAX: Duration = Duration::from_secs(30);
 /// How long a kept connection may take to say that it is still there, and the last goodbye.
 const COURTESY: Duration = Duration::from_secs(2);
+/// How long somebody waits who only wants to know whether we are let in.
+const GREETING_MAX: Duration = Duration::from_secs(15);
 
 pub(super) struct Smtp {
     host: String,
@@ -84,6 +86,18 @@ impl Smtp {
             idle.push((connection, Instant::now()));
         }
         Ok(())
+    }
+
+    /// Connects and logs in, without a mail.
+    pub(super) async fn greet(&self) -> Result<(), SendError> {
+        let greeting = async {
+            let mut connection = self.connect().await.map_err(|e| failure(Step::Session, &e))?;
+            let answers = connection.test_connected().await;
+            let _ = timeout(COURTESY, connection.quit()).await;
+            if answers { Ok(()) } else { Err(SendError::transient("the mail server hangs up")) }
+        };
+        let late = |_| SendError::transient("the mail server did not answer in time");
+        timeout(self.timeout.min(GREETING_MAX), greeting).await.map_err(late)?
     }
 
     /// A connection that was kept and still answers.

@@ -74,6 +74,11 @@ pub fn name(reason: ErrorReason) -> &'static str {
     reason.as_str_name().trim_start_matches("ERROR_REASON_")
 }
 
+/// The name of the reason with this number.
+pub fn name_of(number: i32) -> Option<&'static str> {
+    ErrorReason::try_from(number).ok().map(name)
+}
+
 /// The reason of an error, for answers that carry it as a field.
 pub(crate) fn reason(error: &Error) -> ErrorReason {
     wire(error).reason
@@ -370,7 +375,7 @@ fn taken(what: Taken) -> Wire {
 fn store(error: &usher_storage::Error) -> Wire {
     use usher_storage::Error as E;
     match error {
-        E::Unavailable(_) => {
+        E::Unavailable(_) | E::InUse(_) => {
             Wire::new(Code::Unavailable, ErrorReason::StoreUnavailable, "the database does not answer")
                 .retry(RETRY_AFTER_OUTAGE)
         }

@@ -37,8 +37,9 @@ pub const OTHER: &str = "_OTHER";
 
 /// Who is told how calls end. Called on the path of every call: it must not block.
 pub trait Observer: Send + Sync + 'static {
-    /// A call ended; [`Code::Cancelled`] when the caller gave it up.
-    fn call(&self, method: &'static str, code: Code, duration: Duration);
+    /// A call ended; [`Code::Cancelled`] when the caller gave it up. `place` is the method's among those
+    /// that the layer was given; [`OTHER`] stands behind the last.
+    fn call(&self, place: usize, method: &'static str, code: Code, duration: Duration);
     /// A handler panicked; the call is reported as well.
     fn panic(&self, method: &'static str);
 }
@@ -55,6 +56,7 @@ pub struct Method {
 #[derive(Debug, Clone, Copy)]
 struct Known {
     method: Method,
+    place: usize,
     deadline: Option<Duration>,
 }
 
@@ -77,14 +79,19 @@ pub struct OutcomeLayer<O> {
 impl<O: Observer> OutcomeLayer<O> {
     /// `methods` are all that are served; any other is reported as [`OTHER`].
     pub fn new(limits: &Limits, methods: impl IntoIterator<Item = Method>, observer: O) -> Self {
-        let known = |method: Method| {
+        let known = |place: usize, method: Method| {
             let ms = limits.deadlines_ms.get(method.name).copied().unwrap_or(limits.deadline_ms);
-            Known { method, deadline: (!method.streaming).then(|| Duration::from_millis(ms)) }
+            Known { method, place, deadline: (!method.streaming).then(|| Duration::from_millis(ms)) }
         };
+        let methods: HashMap<_, _, _> = methods
+            .into_iter()
+            .enumerate()
+            .map(|(place, method)| (method.name, known(place, method)))
+            .collect();
         let shared = Shared {
             observer,
-            methods: methods.into_iter().map(|method| (method.name, known(method))).collect(),
-            other: known(Method { name: OTHER, streaming: false }),
+            other: known(methods.len(), Method { name: OTHER, streaming: false }),
+            methods,
             ids: RequestIds::new(),
             calls: AtomicUsize::new(0),
             calls_max: limits.concurrent_calls,
@@ -129,6 +136,7 @@ impl<S: Clone, O> Clone for OutcomeService<S, O> {
 pub(super) struct Call<O: Observer> {
     pub(super) shared: Arc<Shared<O>>,
     pub(super) method: Method,
+    place: usize,
     pub(super) request_id: RequestId,
     pub(super) code: Code,
     started: Instant,
@@ -167,7 +175,7 @@ impl<O: Observer> Drop for Call<O> {
         if self.holds_slot {
             self.counter().0.fetch_sub(1, Ordering::Relaxed);
         }
-        self.shared.observer.call(self.method.name, self.code, self.started.elapsed());
+        self.shared.observer.call(self.place, self.method.name, self.code, self.started.elapsed());
     }
 }
 
@@ -195,6 +203,7 @@ where
         let mut call = Call {
             shared,
             method: known.method,
+            place: known.place,
             request_id,
             code: Code::Cancelled,
             started,

@@ -25,7 +25,9 @@ pub async fn run(app: App, options: ConnectOptions, every: Duration, stop: Cance
     let mut is_away = false;
     while !stop.is_cancelled() {
         let began = Moment::now();
-        match poll(&mut poller, &options).await {
+        let polled = poll(&mut poller, &options).await;
+        app.counters.polled(Moment::now().since(began), polled.is_ok());
+        match polled {
             Ok(polled) => {
                 if std::mem::take(&mut is_away) {
                     tracing::info!("the database answers again; checks come from memory");

@@ -133,6 +133,7 @@ impl Worker {
             }
             None => MailResult::Dropped,
         };
+        self.app.counters.mailed(&result);
         self.app.store.write(async |tx: &Tx| self.finish(tx, mail, claim, &result).await).await
     }
 

@@ -85,7 +85,7 @@ impl Recorded {
 }
 
 impl Observer for Recorded {
-    fn call(&self, method: &'static str, code: Code, _: Duration) {
+    fn call(&self, _: usize, method: &'static str, code: Code, _: Duration) {
         self.calls.lock().push((method, code));
     }
 

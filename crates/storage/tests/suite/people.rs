@@ -3,7 +3,7 @@ use usher_domain::id::InvitationId;
 use usher_domain::invitation::{Delivery, DeliveryState, DeliveryStatus, Invitation, InvitationState};
 use usher_domain::member::MemberState;
 use usher_domain::standing::AccountState;
-use usher_storage::{Error, Identity, MemberFilter, SeatFilter, Store, Tx};
+use usher_storage::{Error, Identity, MemberFilter, SeatFilter, SeatTotals, Store, Tx};
 
 use super::{account_id, add_account, add_member, at, member, stamp, user, user_id};
 
@@ -96,6 +96,7 @@ fn invitation(id: &str, email: &str) -> Invitation {
         accept_time: None,
         revoke_time: None,
         accepted_user_id: None,
+        new_user_id: None,
         language: "de".into(),
         delivery: Delivery::Email,
         delivery_status: DeliveryStatus {
@@ -218,6 +219,18 @@ pub(crate) async fn holders_and_seats_are_counted(store: Store) {
     store.write(async |tx: &Tx| tx.invitation_insert(&invitation("inv_1", "i@x.test")).await).await.unwrap();
     let counted = seats().await;
     assert_eq!((counted.active, counted.reserved, counted.purchased), (2, 1, Some(10)));
+    // Over all accounts; an expired invitation holds none, and neither does what a closed account had.
+    let totals = async |seconds| store.read(async |tx: &Tx| tx.seat_totals(at(seconds)).await).await.unwrap();
+    assert_eq!(totals(50).await, SeatTotals { purchased: 10, active: 2, reserved: 1 });
+    assert_eq!(totals(1_000_000).await, SeatTotals { purchased: 10, active: 2, reserved: 0 });
+    let keep = async |state| {
+        let account = usher_domain::account::Account { state, ..super::account("acme") };
+        store.write(async |tx: &Tx| tx.account_update(&account, at(50), 7, None).await).await.unwrap();
+    };
+    keep(AccountState::Closed).await;
+    assert_eq!(totals(50).await, SeatTotals::default());
+    keep(AccountState::Active).await;
+    assert!(store.time().await.unwrap() > at(-1_000_000_000) && store.pool_figures().max > 0);
     let filter = MemberFilter {
         seats: vec![SeatFilter::NotHeldIn(vec!["admin".into()])],
         states: vec![MemberState::Active],

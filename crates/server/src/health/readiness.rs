@@ -1,0 +1,86 @@
+//! Looks whether calls would be answered: the database answers, its schema fits, the role models that
+//! accounts use are there, and the changes of other servers are known.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::Health;
+use crate::app::App;
+use crate::lifecycle::missing_roles;
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long one question to the database may take.
+const ANSWER_MAX: Duration = Duration::from_secs(2);
+/// How many looks in a row must fail before a server that was ready calls itself not ready.
+const FAILURES_MAX: u32 = 3;
+/// The schema is looked at with every so many looks, and the roles in use, which reads every member.
+const SCHEMA_EVERY: u32 = 10;
+const ROLES_EVERY: u32 = 300;
+
+/// Keeps `health` right until it is told to stop.
+pub async fn keep_watch(app: App, health: Health, stop: CancellationToken) {
+    let mut failures = 0;
+    let mut slow: Option<String> = None;
+    for round in 0_u32.. {
+        let problem = match now(&app).await {
+            Some(problem) => Some(problem),
+            None => {
+                // What was wrong once is looked at again soon.
+                let every = if slow.is_some() { SCHEMA_EVERY } else { ROLES_EVERY };
+                if round.is_multiple_of(SCHEMA_EVERY) {
+                    slow = seldom(&app, round.is_multiple_of(every)).await;
+                }
+                slow.clone()
+            }
+        };
+        app.standings.prune();
+        match problem {
+            None => {
+                failures = 0;
+                health.set(None);
+            }
+            Some(problem) => {
+                failures += 1;
+                tracing::debug!(problem, failures, "a look at the readiness failed");
+                if failures >= FAILURES_MAX || round == 0 {
+                    health.set(Some(&problem));
+                }
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+    }
+}
+
+async fn now(app: &App) -> Option<String> {
+    let lease = app.standings.lease();
+    // Where the operator lets memory answer for longer, it does.
+    if lease.outlives_outage() {
+        return None;
+    }
+    match timeout(ANSWER_MAX, app.store.ping()).await {
+        Err(_) => return Some("the database does not answer in time".to_owned()),
+        Ok(Err(_)) => return Some("the database does not answer".to_owned()),
+        Ok(Ok(())) => {}
+    }
+    (!lease.is_held()).then(|| "the changes of other servers are not known: polls fail".to_owned())
+}
+
+async fn seldom(app: &App, roles: bool) -> Option<String> {
+    match timeout(ANSWER_MAX, app.store.pending_migrations()).await {
+        Ok(Ok(pending)) if pending.is_empty() => {}
+        Ok(Ok(pending)) => return Some(format!("the database lacks the migrations {}", pending.join(", "))),
+        Ok(Err(usher_storage::Error::Schema(problem))) => return Some(problem),
+        // What does not answer is seen elsewhere.
+        Ok(Err(_)) | Err(_) => return None,
+    }
+    if !roles {
+        return None;
+    }
+    let missing = missing_roles(&app.store, &app.roles).await.unwrap_or_default();
+    missing.into_iter().next()
+}
