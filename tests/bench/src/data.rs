@@ -224,13 +224,13 @@ pub(crate) fn copies(size: u64) -> String {
          SELECT string_agg(quote_ident(column_name), ', ') INTO cols FROM information_schema.columns
            WHERE table_schema = current_schema() AND table_name = 'user' AND column_name <> 'id';
          EXECUTE format('INSERT INTO \"user\" (id, %s) SELECT ''usr_'' || lpad(to_hex(112589990684291072 + 1 + n / {PER_ACCOUNT}), 16, ''0'')
-           || lpad(to_hex(n % {PER_ACCOUNT}), 16, ''0''), %s
+           || lpad(to_hex(mod(n, {PER_ACCOUNT})), 16, ''0''), %s
            FROM \"user\", generate_series(0::bigint, {size} - 1) n WHERE id = %L', cols, cols, '{editor}');
          SELECT string_agg(quote_ident(column_name), ', ') INTO cols FROM information_schema.columns
            WHERE table_schema = current_schema() AND table_name = 'member' AND column_name NOT IN ('account_id', 'user_id');
          EXECUTE format('INSERT INTO member (account_id, user_id, %s)
            SELECT ''acc_01900000000070008'' || lpad(to_hex(1 + n / {PER_ACCOUNT}), 15, ''0''),
-           ''usr_'' || lpad(to_hex(112589990684291072 + 1 + n / {PER_ACCOUNT}), 16, ''0'') || lpad(to_hex(n % {PER_ACCOUNT}), 16, ''0''), %s
+           ''usr_'' || lpad(to_hex(112589990684291072 + 1 + n / {PER_ACCOUNT}), 16, ''0'') || lpad(to_hex(mod(n, {PER_ACCOUNT})), 16, ''0''), %s
            FROM member, generate_series(0::bigint, {size} - 1) n WHERE user_id = %L', cols, cols, '{editor}');
          END $$; ANALYZE;"
     )
