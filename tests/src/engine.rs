@@ -97,7 +97,22 @@ impl Database {
             ])),
         }
     }
+
+    /// Every row of every table, as text.
+    ///
+    /// # Panics
+    /// When it cannot be read.
+    pub fn dump(&self) -> String {
+        match self.url.strip_prefix("sqlite:") {
+            Some(file) => read(Command::new("python3").args(["-c", SQLITE_DUMP, file])),
+            None => read(Command::new(client("pg_dump")).args(["--data-only", "--inserts", "-d", &self.url])),
+        }
+    }
 }
+
+/// Prints every row of the file, statement by statement.
+const SQLITE_DUMP: &str = "import sqlite3, sys
+for line in sqlite3.connect(sys.argv[1]).iterdump(): print(line)";
 
 /// Runs the statement of the second argument in the file of the first.
 const SQLITE: &str = "import sqlite3, sys
@@ -113,13 +128,24 @@ impl Drop for Database {
     }
 }
 
+/// A program that comes with PostgreSQL.
+fn client(name: &str) -> PathBuf {
+    std::env::var_os("USHER_TEST_POSTGRES_BIN").map_or(name.into(), |bin| PathBuf::from(bin).join(name))
+}
+
 fn sql(statement: &str) {
     run(Command::new(psql()).args(["-q", "-v", "ON_ERROR_STOP=1", "-d", &server_url(), "-c", statement]));
 }
 
 fn run(command: &mut Command) {
+    read(command);
+}
+
+/// What it prints.
+fn read(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|e| panic!("cannot run {command:?}: {e}"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn server_url() -> String {
@@ -127,5 +153,5 @@ fn server_url() -> String {
 }
 
 fn psql() -> PathBuf {
-    std::env::var_os("USHER_TEST_POSTGRES_BIN").map_or("psql".into(), |bin| PathBuf::from(bin).join("psql"))
+    client("psql")
 }

@@ -85,6 +85,8 @@ pub struct Invitation {
     pub accept_time: Option<Time>,
     pub revoke_time: Option<Time>,
     pub accepted_user_id: Option<UserId>,
+    /// The platform's own id for the person, if accepting makes the user.
+    pub new_user_id: Option<UserId>,
     pub language: String,
     pub delivery: Delivery,
     pub delivery_status: DeliveryStatus,

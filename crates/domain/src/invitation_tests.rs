@@ -123,6 +123,7 @@ fn expiry_is_a_matter_of_the_clock() {
         accept_time: None,
         revoke_time: None,
         accepted_user_id: None,
+        new_user_id: None,
         language: String::new(),
         delivery: Delivery::Email,
         delivery_status: DeliveryStatus {

@@ -5,9 +5,11 @@
 
 pub mod account;
 pub mod caller;
+pub mod chain;
 pub mod email;
 pub mod event;
 pub mod id;
+pub mod import;
 pub mod invitation;
 pub mod license;
 pub mod member;

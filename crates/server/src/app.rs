@@ -9,8 +9,10 @@ pub mod change_role;
 pub mod check;
 pub mod create_account;
 pub mod events;
+pub mod export;
 pub mod get_account;
 pub mod identity;
+pub mod import;
 pub mod invitations;
 pub mod invite_user;
 pub mod licenses;
@@ -27,6 +29,7 @@ pub mod suspend_member;
 pub mod update_member;
 pub mod user_change;
 pub mod users;
+pub mod verify;
 pub mod view;
 pub mod watch_events;
 

@@ -1,12 +1,17 @@
 //! The command line. Each command is a file below; an error is one line on stderr that says what to
 //! do, and an exit code that is not 0.
 
+mod account;
+mod audit;
 mod check;
 mod config;
 mod demo;
 mod doctor;
+mod export;
 mod health;
+mod import;
 mod output;
+mod progress;
 mod roles;
 mod serve;
 
@@ -14,6 +19,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use usher_domain::caller::Caller;
 
 use crate::config::Config;
 use crate::lifecycle::StartError;
@@ -35,7 +41,17 @@ enum Command {
     /// Try Usher: a server on an embedded database with two accounts and members in every role.
     Demo(demo::Demo),
     /// Bring the database's schema up to date.
-    Migrate(Options),
+    Migrate(BaseOptions),
+    /// Found accounts without a server.
+    #[command(subcommand)]
+    Account(account::Account),
+    /// Bring in accounts and members from a file, for a platform that has them in tables today.
+    Import(import::Import),
+    /// Write out all accounts and members, as `usher import` reads them.
+    Export(export::Export),
+    /// Look after the audit log.
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Look at all that a server needs (configuration, database, mail server, certificates, clock, secrets)
     /// and say what to do. Exits with 0 if nothing is in the way of a server, else with 1.
     Doctor(doctor::Doctor),
@@ -53,15 +69,25 @@ enum Command {
     Health(health::Health),
 }
 
-/// Where the configuration comes from: a file, then `USHER_*` variables, then these flags.
+/// For commands that serve, or look at what serving would be.
 #[derive(Args, Clone, Default)]
 struct Options {
-    /// A TOML file with settings.
-    #[arg(long, value_name = "FILE", env = "USHER_CONFIG")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    base: BaseOptions,
     /// Where to serve gRPC [default: 127.0.0.1:50051].
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
+    /// Serve an address that is not loopback although nobody proves who they are.
+    #[arg(long)]
+    insecure: bool,
+}
+
+/// Where the configuration comes from: a file, then `USHER_*` variables, then these flags.
+#[derive(Args, Clone, Default)]
+struct BaseOptions {
+    /// A TOML file with settings.
+    #[arg(long, value_name = "FILE", env = "USHER_CONFIG")]
+    config: Option<PathBuf>,
     /// `sqlite:PATH` or `postgres://USER:PASSWORD@HOST/DATABASE` [default: sqlite:usher.db].
     #[arg(long, value_name = "URL", hide_env_values = true)]
     database_url: Option<String>,
@@ -71,9 +97,6 @@ struct Options {
     /// Bring the database's schema up to date first.
     #[arg(long)]
     migrate: bool,
-    /// Serve an address that is not loopback although nobody proves who they are.
-    #[arg(long)]
-    insecure: bool,
     /// Any other setting, such as `mail.directory=./mails`; may be repeated.
     #[arg(long = "set", value_name = "SETTING=VALUE")]
     settings: Vec<String>,
@@ -81,6 +104,18 @@ struct Options {
 
 impl Options {
     fn load(&self) -> Result<Config, StartError> {
+        let listen = self.listen.clone().map(|address| ("server.listen".to_owned(), address));
+        let insecure = self.insecure.then(|| ("server.insecure".to_owned(), "true".to_owned()));
+        self.base.load_with(listen.into_iter().chain(insecure).collect())
+    }
+}
+
+impl BaseOptions {
+    fn load(&self) -> Result<Config, StartError> {
+        self.load_with(Vec::new())
+    }
+
+    fn load_with(&self, more: Vec<(String, String)>) -> Result<Config, StartError> {
         let mut flags = Vec::new();
         for setting in &self.settings {
             let (path, value) = setting
@@ -91,11 +126,10 @@ impl Options {
         let mut set = |path: &str, value: Option<String>| {
             flags.extend(value.map(|value| (path.to_owned(), value)));
         };
-        set("server.listen", self.listen.clone());
         set("database.url", self.database_url.clone());
         set("roles.directory", self.role_models.clone());
         set("database.migrate", self.migrate.then(|| "true".into()));
-        set("server.insecure", self.insecure.then(|| "true".into()));
+        flags.extend(more);
         Config::load(self.config.as_deref(), |name| std::env::var(name).ok(), &flags)
             .map_err(|e| StartError(e.to_string()))
     }
@@ -116,18 +150,27 @@ pub fn run() -> ExitCode {
             Command::Serve(options) => serve::serve(&options).await,
             Command::Demo(demo) => demo::demo(&demo).await,
             Command::Migrate(options) => serve::migrate(&options).await,
+            Command::Account(account) => account::account(&account).await,
+            Command::Import(import) => return import::import(&import).await.map_err(|error| fail(&error)),
+            Command::Export(export) => export::export(&export).await,
+            Command::Audit(audit) => return audit::audit(&audit).await.map_err(|error| fail(&error)),
             Command::Config(config) => config::config(&config),
             Command::Roles(roles) => roles::roles(&roles),
             Command::Check(check) => return Err(check::check(&check).await),
             Command::Doctor(doctor) => return Err(doctor::doctor(&doctor).await),
             Command::Health(health) => return Err(health::health(&health).await),
         }
+        .map(|()| ExitCode::SUCCESS)
         .map_err(|error| fail(&error))
     });
     match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(code) => code,
+        Ok(code) | Err(code) => code,
     }
+}
+
+/// Who the events of a command say was the caller.
+fn caller() -> Caller {
+    Caller { name: "usher-command".into(), ..Caller::local() }
 }
 
 fn fail(error: &StartError) -> ExitCode {

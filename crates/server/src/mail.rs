@@ -46,6 +46,15 @@ pub enum Letter {
         link: Secret<String>,
         expire_time: Time,
     },
+    /// To who was made a member by username: there is nothing to accept, and no link.
+    Joined {
+        account_name: String,
+        role_title: String,
+        /// Empty when the platform invites.
+        invited_by_name: String,
+        /// The login name.
+        username: String,
+    },
     OwnershipTransfer {
         account_name: String,
         ticket_ref: String,

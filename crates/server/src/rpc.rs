@@ -27,7 +27,7 @@ use tokio::task::JoinError;
 use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
 use tonic_health::pb::health_server::{Health, HealthServer};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 use usher_contract::v1 as pb;
 use usher_domain::caller::{Caller, Scope};
 use usher_domain::id::AccountId;
@@ -142,7 +142,13 @@ impl Api {
     /// Who calls, proven by certificate or token.
     async fn caller<Q>(&self, request: &Request<Q>) -> Result<Arc<Caller>, Status> {
         let connection = request.extensions().get::<Connection>();
-        let caller = self.authenticator.authenticate(request.metadata().as_ref(), connection).await;
+        let headers = request.metadata().as_ref();
+        let caller = match self.authenticator.recognise(headers, connection) {
+            Some(known) => known,
+            // In a box: the waiting for keys would make the future of every call large, and futures are
+            // copied.
+            None => Box::pin(self.authenticator.authenticate(headers, connection)).await,
+        };
         caller.inspect_err(|status| {
             let reason = match status.code() {
                 Code::ResourceExhausted => pb::ErrorReason::RateLimited,
@@ -187,16 +193,16 @@ impl Api {
             .map_or_else(|error| Some(Err(error)), |()| span.in_scope(|| message.ask_memory(&self.app)));
         let answer = match known {
             Some(known) => known.map_err(|error| self.refuse(&error, message.account())),
-            None => {
-                let account = message.account().to_owned();
-                let read =
-                    self.work.spawn(message.ask_store(self.app.clone()).instrument(span.clone())).await;
-                let read = read.unwrap_or_else(|e| Err(Error::Internal(format!("a check ended early: {e}"))));
-                read.map_err(|error| self.refuse(&error, &account))
-            }
+            None => Box::pin(self.read(message, span.clone())).await,
         };
         telemetry::call_ended(&span, code_of(&answer));
         answer.map(Response::new)
+    }
+
+    async fn read<Q: Ask>(&self, message: Q, span: Span) -> Result<Q::Response, Status> {
+        let account = message.account().to_owned();
+        let read = self.work.spawn(message.ask_store(self.app.clone()).instrument(span)).await;
+        joined(read).map_err(|error| self.refuse(&error, &account))
     }
 
     async fn call<Q, Outcome, R, Fut>(

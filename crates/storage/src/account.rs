@@ -56,8 +56,8 @@ impl Tx {
             chg_xid: Set(0),
             event_hash: Set(account.event_hash.clone()),
             create_time: Set(account.create_time.micros()),
-            suspend_time: Set(None),
-            close_time: Set(None),
+            suspend_time: Set(micros(account.suspend_time)),
+            close_time: Set(micros(account.close_time)),
             changed_time: Set(account.create_time.micros()),
             changed_event: Set(event_kind.to_owned()),
             changed_revision: Set(account.revision),
@@ -164,6 +164,23 @@ impl Tx {
             .one(&self.inner)
             .await?;
         Ok(time_opt(next.flatten()))
+    }
+
+    /// The ids of all accounts, closed ones too, in the order of their bytes.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn account_ids(&self) -> Result<Vec<AccountId>, Error> {
+        let ids: Vec<String> = account::Entity::find()
+            .select_only()
+            .column(account::Column::Id)
+            .into_tuple()
+            .all(&self.inner)
+            .await?;
+        // Engines collate differently.
+        let mut ids: Vec<AccountId> = ids.iter().map(|id| account_id(id)).collect::<Result<_, _>>()?;
+        ids.sort_unstable();
+        Ok(ids)
     }
 
     /// The role models that accounts use.

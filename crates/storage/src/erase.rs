@@ -66,7 +66,7 @@ impl Tx {
             .await?;
         let mails = Condition::any()
             .add(outbox::Column::SubjectId.is_in(&subjects))
-            .add(outbox::Column::Email.is_in(email_keys));
+            .add(outbox::Column::EmailKey.is_in(email_keys));
         outbox::Entity::delete_many().filter(mails).exec(&self.inner).await?;
         user_token::Entity::delete_many()
             .filter(user_token::Column::UserId.eq(user.as_str()))

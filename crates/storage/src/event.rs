@@ -4,6 +4,7 @@ use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, Order, QueryFilter, Qu
 use usher_domain::event::{Event, Facts, Personal, Stream};
 use usher_domain::time::Time;
 
+use crate::bulk::insert_all;
 use crate::convert::{from_json, json, time};
 use crate::entity::event;
 use crate::error::Error;
@@ -49,32 +50,23 @@ impl Tx {
     pub async fn event_append(&self, previous: &str, events: &[NewEvent]) -> Result<String, Error> {
         let mut hash = previous.to_owned();
         let mut rows = Vec::with_capacity(events.len());
-        for NewEvent { event, personal } in events {
-            hash = event.hash(&hash);
-            let (stream_kind, stream_id) = stream_key(&event.stream);
-            rows.push(event::ActiveModel {
-                stream_kind: Set(stream_kind),
-                stream_id: Set(stream_id.to_owned()),
-                revision: Set(event.revision),
-                idx: Set(i64::from(event.index)),
-                time: Set(event.time.micros()),
-                kind: Set(event.kind.clone()),
-                caller: Set(event.caller.clone()),
-                actor_id: Set(event.actor_id.clone()),
-                subject_id: Set(event.subject_id.clone()),
-                request_id: Set(event.request_id.clone()),
-                note: Set(event.note.clone()),
-                before_facts: Set(json(&event.before)?),
-                after_facts: Set(json(&event.after)?),
-                personal: Set(personal.as_ref().map(json).transpose()?),
-                personal_commitment: Set(event.personal_commitment.clone()),
-                hash: Set(hash.clone()),
-            });
+        for new in events {
+            hash = new.event.hash(&hash);
+            rows.push(to_row(new, hash.clone())?);
         }
-        if !rows.is_empty() {
-            event::Entity::insert_many(rows).exec_without_returning(&self.inner).await?;
-        }
+        insert_all(self, rows).await?;
         Ok(hash)
+    }
+
+    /// Begins many streams with one event each, and returns their hashes in the same order.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] when a stream has begun already.
+    pub async fn event_begin(&self, events: &[NewEvent]) -> Result<Vec<String>, Error> {
+        let hashes: Vec<String> = events.iter().map(|new| new.event.hash("")).collect();
+        let rows = events.iter().zip(&hashes).map(|(new, hash)| to_row(new, hash.clone()));
+        insert_all(self, rows.collect::<Result<_, _>>()?).await?;
+        Ok(hashes)
     }
 
     /// A page of a stream in its order, after the given (revision, index).
@@ -137,14 +129,36 @@ impl Tx {
     }
 }
 
-fn stream_key(stream: &Stream) -> (i16, &str) {
+fn to_row(NewEvent { event, personal }: &NewEvent, hash: String) -> Result<event::ActiveModel, Error> {
+    let (stream_kind, stream_id) = stream_key(&event.stream);
+    Ok(event::ActiveModel {
+        stream_kind: Set(stream_kind),
+        stream_id: Set(stream_id.to_owned()),
+        revision: Set(event.revision),
+        idx: Set(i64::from(event.index)),
+        time: Set(event.time.micros()),
+        kind: Set(event.kind.clone()),
+        caller: Set(event.caller.clone()),
+        actor_id: Set(event.actor_id.clone()),
+        subject_id: Set(event.subject_id.clone()),
+        request_id: Set(event.request_id.clone()),
+        note: Set(event.note.clone()),
+        before_facts: Set(json(&event.before)?),
+        after_facts: Set(json(&event.after)?),
+        personal: Set(personal.as_ref().map(json).transpose()?),
+        personal_commitment: Set(event.personal_commitment.clone()),
+        hash: Set(hash),
+    })
+}
+
+pub(crate) fn stream_key(stream: &Stream) -> (i16, &str) {
     match stream {
         Stream::Account(id) => (0, id),
         Stream::User(id) => (1, id),
     }
 }
 
-fn from_row(row: event::Model) -> Result<EventRow, Error> {
+pub(crate) fn from_row(row: event::Model) -> Result<EventRow, Error> {
     let stream = match row.stream_kind {
         0 => Stream::Account(row.stream_id),
         1 => Stream::User(row.stream_id),

@@ -108,6 +108,7 @@ impl Tx {
             ),
             create_time: Set(invitation.create_time.micros()),
             language: Set(invitation.language.clone()),
+            new_user_id: Set(invitation.new_user_id.as_ref().map(ToString::to_string)),
             delivery: Set(word(invitation.delivery)),
             issuer: Set(invitation.identity.as_ref().map(|identity| identity.issuer.clone())),
             username: Set(invitation.identity.as_ref().map(|identity| identity.username.clone())),
@@ -301,6 +302,7 @@ pub(crate) fn from_row(row: invitation::Model) -> Result<Invitation, Error> {
         accept_time: time_opt(row.accept_time),
         revoke_time: time_opt(row.revoke_time),
         accepted_user_id: user_id_opt(row.accepted_user_id.as_deref())?,
+        new_user_id: user_id_opt(row.new_user_id.as_deref())?,
         language: row.language,
         delivery: from_word("delivery", &row.delivery)?,
         delivery_status: DeliveryStatus {

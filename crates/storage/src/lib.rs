@@ -10,6 +10,8 @@
 //! sea-orm types in any public signature.
 
 mod account;
+mod audit;
+mod bulk;
 mod convert;
 mod entity;
 mod erase;
@@ -29,6 +31,7 @@ mod standing;
 mod store;
 mod user;
 
+pub use audit::{AuditHead, AuditRow, EventPlace};
 pub use error::Error;
 pub use event::{EventFilter, EventRow, NewEvent};
 pub use figures::{PoolFigures, SeatTotals};

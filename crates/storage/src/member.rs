@@ -14,6 +14,7 @@ use usher_domain::member::{Member, MemberIdentity, MemberState};
 use usher_domain::text::username_key;
 use usher_domain::time::Time;
 
+use crate::bulk::insert_all;
 use crate::convert::{account_id, count, from_word, micros, time, time_opt, user_id, user_id_opt, word};
 use crate::entity::{account, identity, member, member_identity, user};
 use crate::error::Error;
@@ -70,7 +71,15 @@ impl Tx {
     /// # Errors
     /// [`Error::Exists`] when the user is a member already.
     pub async fn member_insert(&self, member: &Member, stamp: Stamp<'_>) -> Result<(), Error> {
-        let row = member::ActiveModel {
+        self.member_insert_many(std::slice::from_ref(member), stamp).await
+    }
+
+    /// As [`Tx::member_insert`], for many.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] when a user is a member already.
+    pub async fn member_insert_many(&self, members: &[Member], stamp: Stamp<'_>) -> Result<(), Error> {
+        let rows = members.iter().map(|member| member::ActiveModel {
             account_id: Set(member.account_id.to_string()),
             user_id: Set(member.user_id.to_string()),
             join_time: Set(member.join_time.micros()),
@@ -84,13 +93,10 @@ impl Tx {
             changed_event: Set(stamp.event_kind.to_owned()),
             changed_revision: Set(stamp.revision),
             ..changing(member)
-        };
-        member::Entity::insert(row).exec_without_returning(&self.inner).await?;
-        let links: Vec<_> = member.identities.iter().map(|given| link(member, given)).collect();
-        if !links.is_empty() {
-            member_identity::Entity::insert_many(links).exec_without_returning(&self.inner).await?;
-        }
-        Ok(())
+        });
+        insert_all(self, rows.collect()).await?;
+        let links = members.iter().flat_map(|member| member.identities.iter().map(move |i| link(member, i)));
+        insert_all(self, links.collect()).await
     }
 
     /// Notes a sign-in on the memberships of a user, to the day, so that most of them write nothing; on those

@@ -10,6 +10,7 @@ use sea_orm::{
     QuerySelect,
 };
 use serde::{Deserialize, Serialize};
+use usher_domain::email::EmailAddress;
 use usher_domain::id::{AccountId, InvitationId};
 use usher_domain::time::Time;
 
@@ -30,6 +31,8 @@ pub enum MailKind {
     PasswordReset,
     /// To prove a new address. Subject: the user.
     EmailChange,
+    /// To tell who was made a member by username. Subject: the user.
+    Joined,
     /// To tell both people that an ownership ticket was opened. Subject: the ticket.
     OwnershipTransfer,
 }
@@ -74,6 +77,9 @@ impl Tx {
             account_id: Set(mail.account_id.as_ref().map(ToString::to_string)),
             subject_id: Set(mail.subject_id.clone()),
             email: Set(mail.email.clone()),
+            email_key: Set(
+                EmailAddress::parse(&mail.email).map_or_else(|_| String::new(), |email| email.key())
+            ),
             language: Set(mail.language.clone()),
             state: Set("queued".into()),
             attempts: Set(0),
@@ -210,13 +216,13 @@ impl Tx {
         count_and_oldest(query, &self.inner).await
     }
 
-    /// The user whom a founder's mail to one of these spellings was for, the newest first.
+    /// The user whom a founder's mail to this address was for, the newest first.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn outbox_find_founder(&self, emails: &[&str]) -> Result<Option<String>, Error> {
+    pub async fn outbox_find_founder(&self, email_key: &str) -> Result<Option<String>, Error> {
         let row = outbox::Entity::find()
-            .filter(outbox::Column::Email.is_in(emails.iter().copied()))
+            .filter(outbox::Column::EmailKey.eq(email_key))
             .filter(outbox::Column::Kind.eq(word(MailKind::Founder)))
             .order_by_desc(outbox::Column::CreateTime)
             .one(&self.inner)
@@ -245,11 +251,11 @@ impl Tx {
     pub async fn outbox_count_for(
         &self,
         kind: MailKind,
-        email: &str,
+        email_key: &str,
         since: Time,
     ) -> Result<(u32, Option<Time>), Error> {
         let query = outbox::Entity::find()
-            .filter(outbox::Column::Email.eq(email))
+            .filter(outbox::Column::EmailKey.eq(email_key))
             .filter(outbox::Column::Kind.eq(word(kind)))
             .filter(outbox::Column::CreateTime.gt(since.micros()));
         count_and_oldest(query, &self.inner).await

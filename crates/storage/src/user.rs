@@ -1,12 +1,13 @@
 //! Users: what was proven of a person, and nothing else.
 
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use usher_domain::email::EmailAddress;
 use usher_domain::id::UserId;
 use usher_domain::secret::Secret;
 use usher_domain::text::username_key;
 use usher_domain::time::Time;
 
+use crate::bulk::insert_all;
 use crate::convert::{micros, time, time_opt, user_id};
 use crate::entity::{identity, user, user_token};
 use crate::error::Error;
@@ -82,13 +83,34 @@ impl Tx {
     /// # Errors
     /// [`Error::Exists`] when the id or the address is taken.
     pub async fn user_insert(&self, user: &User) -> Result<(), Error> {
-        let row = user::ActiveModel {
-            id: Set(user.id.to_string()),
-            create_time: Set(user.create_time.micros()),
-            ..changing(user)
-        };
-        user::Entity::insert(row).exec_without_returning(&self.inner).await?;
+        user::Entity::insert(to_row(user)).exec_without_returning(&self.inner).await?;
         Ok(())
+    }
+
+    /// As [`Tx::user_insert`], for many.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] when an id or an address is taken.
+    pub async fn user_insert_many(&self, users: &[User]) -> Result<(), Error> {
+        insert_all(self, users.iter().map(to_row).collect()).await
+    }
+
+    /// Those of the users that there are, in no order. At most [`crate::PAGE_SIZE_MAX`] ids.
+    ///
+    /// # Errors
+    /// Those of the database; a row that does not parse.
+    pub async fn user_fetch_many(&self, ids: &[UserId]) -> Result<Vec<User>, Error> {
+        let found = user::Entity::find().filter(user::Column::Id.is_in(ids.iter().map(UserId::as_str)));
+        found.all(&self.inner).await?.into_iter().map(from_row).collect()
+    }
+
+    /// The users whose proven addresses have these keys, in no order. At most [`crate::PAGE_SIZE_MAX`] keys.
+    ///
+    /// # Errors
+    /// Those of the database; a row that does not parse.
+    pub async fn user_find_by_emails(&self, keys: &[String]) -> Result<Vec<User>, Error> {
+        let found = user::Entity::find().filter(user::Column::EmailKey.is_in(keys));
+        found.all(&self.inner).await?.into_iter().map(from_row).collect()
     }
 
     /// # Errors
@@ -146,17 +168,39 @@ impl Tx {
     /// # Errors
     /// [`Error::Exists`] when the issuer's username or subject is taken.
     pub async fn identity_insert(&self, identity: &Identity) -> Result<(), Error> {
-        let row = identity::ActiveModel {
-            issuer: Set(identity.issuer.clone()),
-            username_key: Set(username_key(&identity.username)),
-            username: Set(identity.username.clone()),
-            subject: Set(identity.subject.clone()),
-            user_id: Set(identity.user_id.to_string()),
-            create_time: Set(identity.create_time.micros()),
-            bind_time: Set(micros(identity.bind_time)),
-        };
-        identity::Entity::insert(row).exec_without_returning(&self.inner).await?;
+        identity::Entity::insert(identity_to_row(identity)).exec_without_returning(&self.inner).await?;
         Ok(())
+    }
+
+    /// As [`Tx::identity_insert`], for many.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] when an issuer's username or subject is taken.
+    pub async fn identity_insert_many(&self, identities: &[Identity]) -> Result<(), Error> {
+        insert_all(self, identities.iter().map(identity_to_row).collect()).await
+    }
+
+    /// All logins of these users, by user, issuer and name. At most [`crate::PAGE_SIZE_MAX`] users.
+    ///
+    /// # Errors
+    /// Those of the database; a row that does not parse.
+    pub async fn identity_list_many(&self, users: &[UserId]) -> Result<Vec<Identity>, Error> {
+        let theirs = identity::Column::UserId.is_in(users.iter().map(UserId::as_str));
+        identity_find(self, theirs.into()).await
+    }
+
+    /// The logins with these names or subjects, at any issuer. At most [`crate::PAGE_SIZE_MAX`] of each.
+    ///
+    /// # Errors
+    /// Those of the database; a row that does not parse.
+    pub async fn identity_find_many(
+        &self,
+        usernames: &[String],
+        subjects: &[String],
+    ) -> Result<Vec<Identity>, Error> {
+        let named = identity::Column::UsernameKey.is_in(usernames.iter().map(|name| username_key(name)));
+        let bound = identity::Column::Subject.is_in(subjects);
+        identity_find(self, Condition::any().add(named).add(bound)).await
     }
 
     /// Binds the issuer's subject to a username that has none yet; whether it did.
@@ -271,6 +315,39 @@ impl Tx {
             .exec(&self.inner)
             .await?;
         Ok(done.rows_affected)
+    }
+}
+
+async fn identity_find(tx: &Tx, which: Condition) -> Result<Vec<Identity>, Error> {
+    identity::Entity::find()
+        .filter(which)
+        .order_by_asc(identity::Column::UserId)
+        .order_by_asc(identity::Column::Issuer)
+        .order_by_asc(identity::Column::UsernameKey)
+        .all(&tx.inner)
+        .await?
+        .into_iter()
+        .map(identity_from_row)
+        .collect()
+}
+
+fn to_row(user: &User) -> user::ActiveModel {
+    user::ActiveModel {
+        id: Set(user.id.to_string()),
+        create_time: Set(user.create_time.micros()),
+        ..changing(user)
+    }
+}
+
+fn identity_to_row(identity: &Identity) -> identity::ActiveModel {
+    identity::ActiveModel {
+        issuer: Set(identity.issuer.clone()),
+        username_key: Set(username_key(&identity.username)),
+        username: Set(identity.username.clone()),
+        subject: Set(identity.subject.clone()),
+        user_id: Set(identity.user_id.to_string()),
+        create_time: Set(identity.create_time.micros()),
+        bind_time: Set(micros(identity.bind_time)),
     }
 }
 

@@ -14,12 +14,12 @@ use usher_contract::v1 as pb;
 use usher_contract::v1::authorization_service_server::{AuthorizationService, AuthorizationServiceServer};
 
 /// Where the answers lie that it gives: one message each, as Usher gave them.
-pub const CHECK: &str = "ECHO_CHECK";
-pub const CHECKS: &str = "ECHO_CHECKS";
+pub(crate) const CHECK: &str = "ECHO_CHECK";
+pub(crate) const CHECKS: &str = "ECHO_CHECKS";
 
 /// Gives the same answers again and again.
 #[derive(Clone)]
-pub struct Echo {
+pub(crate) struct Echo {
     check: pb::CheckPermissionResponse,
     checks: pb::CheckPermissionsResponse,
 }
@@ -28,7 +28,7 @@ pub struct Echo {
 ///
 /// # Errors
 /// When they cannot be read.
-pub fn service() -> Result<AuthorizationServiceServer<Echo>, Box<dyn Error + Send + Sync>> {
+pub(crate) fn service() -> Result<AuthorizationServiceServer<Echo>, Box<dyn Error + Send + Sync>> {
     let read = |name: &str| -> Result<Vec<u8>, Box<dyn Error + Send + Sync>> {
         Ok(std::fs::read(std::env::var_os(name).ok_or_else(|| format!("`{name}` is not set"))?)?)
     };
@@ -41,7 +41,7 @@ pub fn service() -> Result<AuthorizationServiceServer<Echo>, Box<dyn Error + Sen
 ///
 /// # Errors
 /// When it cannot.
-pub fn listen() -> std::io::Result<TcpListener> {
+pub(crate) fn listen() -> std::io::Result<TcpListener> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     let mut out = std::io::stdout().lock();
@@ -54,7 +54,7 @@ pub fn listen() -> std::io::Result<TcpListener> {
 ///
 /// # Errors
 /// When it cannot.
-pub fn run_multi_thread() -> Result<(), Box<dyn Error + Send + Sync>> {
+pub(crate) fn run_multi_thread() -> Result<(), Box<dyn Error + Send + Sync>> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let listener = listen()?;
         listener.set_nonblocking(true)?;

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::Server;
+use usher_server::transport::serving::threads_default;
 
 use crate::{Result, echo};
 
@@ -14,8 +15,7 @@ use crate::{Result, echo};
 pub(crate) fn run() -> Result<()> {
     let listener = echo::listen()?;
     let service = echo::service()?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let lanes = (0..cores).map(|_| {
+    let lanes = (0..threads_default()).map(|_| {
         let (sender, receiver) = mpsc::unbounded_channel::<TcpStream>();
         let service = service.clone();
         std::thread::spawn(move || lane(service, receiver));

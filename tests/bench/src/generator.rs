@@ -27,17 +27,26 @@ pub(crate) enum Until {
     Calls(u64),
 }
 
+/// What to think of a call that is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusals {
+    Fail,
+    /// It is an answer like any other.
+    Count,
+}
+
 /// Asks until then, each place pausing after each call; `question` gives the frame of the call of this
 /// number.
 ///
 /// # Errors
-/// The first call that did not end with `grpc-status: 0`.
+/// The first call that did not end with `grpc-status: 0`, unless refusals count.
 pub(crate) async fn drive(
     port: u16,
     method: &str,
     shape: Shape,
     until: Until,
     pause: Duration,
+    refusals: Refusals,
     question: impl Fn(u64) -> Result<Vec<u8>>,
 ) -> Result<Driven> {
     let mut connections = VecDeque::new();
@@ -56,7 +65,7 @@ pub(crate) async fn drive(
         connections.rotate_left(1);
         let frame = question(*number)?;
         *number += 1;
-        Ok(call(client, port, method, frame, pause))
+        Ok(call(client, port, method, frame, pause, refusals))
     };
     for _ in 0..shape.connections * shape.streams {
         running.push(next(&mut number)?);
@@ -83,6 +92,7 @@ fn call(
     method: &str,
     frame: Vec<u8>,
     pause: Duration,
+    refusals: Refusals,
 ) -> impl Future<Output = Result<Duration>> {
     let request = http::Request::post(format!("http://127.0.0.1:{port}/{method}"))
         .header("content-type", "application/grpc")
@@ -107,7 +117,7 @@ fn call(
             tokio::time::sleep(pause).await;
         }
         match status {
-            Some(status) if status == "0" => Ok(took),
+            Some(status) if status == "0" || refusals == Refusals::Count => Ok(took),
             status => Err(format!("a call ended with {status:?}, {trailers:?}").into()),
         }
     }

@@ -9,7 +9,7 @@ use tonic::transport::Channel;
 use usher_contract::v1 as pb;
 use usher_contract::v1::member_service_client::MemberServiceClient;
 
-use crate::generator::{Until, drive};
+use crate::generator::{Refusals, Until, drive};
 use crate::load::{self, Shape};
 use crate::postgres::Postgres;
 use crate::process::Cores;
@@ -40,7 +40,8 @@ pub(crate) fn run(bench: &Bench, runtime: &Runtime, report: &mut Report) -> Resu
                     |number: u64| load::frame(&invitation(number % accounts, &format!("guest{number}")));
                 let (until, shape) =
                     (Until::Time(Duration::from_secs(SECONDS)), Shape::new(CLIENTS as u32, 1));
-                let driven = drive(server.port, INVITE, shape, until, Duration::ZERO, invite).await?;
+                let driven =
+                    drive(server.port, INVITE, shape, until, Duration::ZERO, Refusals::Fail, invite).await?;
                 ours.push(driven.rate);
                 Result::Ok(())
             })?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use usher_contract::v1 as pb;
 
-use crate::generator::{Driven, Until, drive};
+use crate::generator::{Driven, Refusals, Until, drive};
 use crate::load::{self, Shape, at};
 use crate::process::Server;
 use crate::report::{Report, Table};
@@ -65,7 +65,7 @@ async fn together(server: &Server, time: Duration, sign_ins: u32, invitations: u
         let account = number % ACCOUNTS;
         load::frame(&data::check(&data::account_id(account), &data::user_id(account, 3), ("job", "run")))
     };
-    let checks = drive(server.port, data::CHECK, CHECKS, Until::Time(time), PAUSE, check);
+    let checks = drive(server.port, data::CHECK, CHECKS, Until::Time(time), PAUSE, Refusals::Fail, check);
     let sign_ins = others(server, SIGN_IN, sign_ins, time, |number| {
         // An address that nobody has takes as long as any.
         load::frame(&pb::VerifyPasswordRequest {
@@ -100,5 +100,7 @@ async fn others(
     }
     let shape = Shape::new(1, at_once);
     let unique = |_| question(NEXT.fetch_add(1, Ordering::Relaxed));
-    Ok(drive(server.port, method, shape, Until::Time(time), Duration::ZERO, unique).await?.rate)
+    Ok(drive(server.port, method, shape, Until::Time(time), Duration::ZERO, Refusals::Count, unique)
+        .await?
+        .rate)
 }

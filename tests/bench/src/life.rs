@@ -8,7 +8,7 @@ use usher_contract::v1 as pb;
 use usher_contract::v1::authorization_service_client::AuthorizationServiceClient;
 use usher_contract::v1::member_service_client::MemberServiceClient;
 
-use crate::generator::{Until, drive};
+use crate::generator::{Refusals, Until, drive};
 use crate::load::{Shape, at};
 use crate::postgres::Postgres;
 use crate::process::Cores;
@@ -70,8 +70,15 @@ pub(crate) fn misses(bench: &Bench, runtime: &Runtime, report: &mut Report) -> R
             let question = |number: u64| data::member_check(number.wrapping_mul(7_919) % MEMBERS);
             let until = Until::Time(Duration::from_secs(3));
             let shape = Shape::new(1, at_once);
-            let driven =
-                runtime.block_on(drive(server.port, data::CHECK, shape, until, Duration::ZERO, question))?;
+            let driven = runtime.block_on(drive(
+                server.port,
+                data::CHECK,
+                shape,
+                until,
+                Duration::ZERO,
+                Refusals::Fail,
+                question,
+            ))?;
             ours.push((driven.rate, at(&driven.times_us, 0.5), at(&driven.times_us, 0.99)));
             theirs.push(postgres.pgbench(&url, &script, at_once as usize, 3)?);
         }
@@ -124,6 +131,7 @@ pub(crate) fn mix(bench: &Bench, runtime: &Runtime, report: &mut Report) -> Resu
                 Shape::new(8, 2),
                 Until::Time(part),
                 Duration::from_micros(200),
+                Refusals::Fail,
                 question,
             );
             let changes = changes(channel.clone(), part);

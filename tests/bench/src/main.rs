@@ -70,7 +70,7 @@ pub(crate) struct Options {
     /// Only the sections of these names.
     #[arg(long, value_name = "SECTION", value_delimiter = ',')]
     only: Vec<String>,
-    /// Measure this binary instead of building one.
+    /// Measure this binary and build nothing; the bare servers lie beside this program.
     #[arg(long, value_name = "FILE")]
     usher: Option<PathBuf>,
     /// Where the report goes.
@@ -170,43 +170,34 @@ const SECTIONS: [(&str, bool, Section); 10] = [
 
 fn prepare(options: &Options) -> Result<Bench> {
     load::version()?;
-    let (usher, echo_default) = match &options.usher {
-        Some(usher) => (usher.clone(), build(&["-p", "usher-bench"], "echo-default")?),
-        None => {
-            let packages = ["-p", "usher-server", "-p", "usher-bench"];
-            (build(&packages, "usher")?, build(&packages, "echo-default")?)
-        }
+    let program = std::env::current_exe()?;
+    if options.usher.is_none() {
+        build()?;
+    }
+    let beside = |name| {
+        let path = program.with_file_name(name);
+        if path.exists() { Ok(path) } else { Err(format!("there is no `{}`", path.display())) }
     };
     Ok(Bench {
         cores: Cores::find(),
-        usher,
-        echo: std::env::current_exe()?,
-        echo_default,
+        usher: options.usher.clone().map_or_else(|| beside("usher"), Ok)?,
+        echo: program.clone(),
+        echo_default: beside("echo-default")?,
         scratch: tempfile::tempdir()?,
         full: options.full && !options.quick,
     })
 }
 
-/// Builds the binaries of the packages as release and says where one of them is.
-fn build(packages: &[&str], binary: &str) -> Result<PathBuf> {
-    say(&format!("building {binary}"));
+/// Builds the server and the bare one, as release, beside this program.
+fn build() -> Result<()> {
+    say("building usher and the bare servers (release)");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+    // Both packages at once, or their features differ and all is built twice.
     let status = std::process::Command::new(cargo)
-        .args(["build", "--release", "--bins", "--quiet"])
-        .args(packages)
-        .current_dir(&root)
+        .args(["build", "--release", "--bins", "--quiet", "-p", "usher-server", "-p", "usher-bench"])
+        .current_dir(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../.."))
         .status()?;
-    if !status.success() {
-        return Err(format!("`{binary}` was not built: {status}").into());
-    }
-    let beside = std::env::current_exe()?.with_file_name(binary);
-    if !beside.exists() {
-        return Err(
-            format!("no `{}`; run this with `cargo run --release -p usher-bench`", beside.display()).into()
-        );
-    }
-    Ok(beside)
+    if status.success() { Ok(()) } else { Err(format!("the build failed: {status}").into()) }
 }
 
 /// Progress, on stderr: the report is on stdout.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
-use crate::generator::{Until, drive};
+use crate::generator::{Refusals, Until, drive};
 use crate::load::{Shape, at};
 use crate::postgres::Postgres;
 use crate::report::{Report, Table, median};
@@ -33,8 +33,15 @@ pub(crate) fn run(bench: &Bench, runtime: &Runtime, report: &mut Report) -> Resu
         say("   asking for each once");
         let size = *size;
         let once = Until::Calls(size);
-        let warmed =
-            runtime.block_on(drive(server.port, data::CHECK, SHAPE, once, Duration::ZERO, question))?;
+        let warmed = runtime.block_on(drive(
+            server.port,
+            data::CHECK,
+            SHAPE,
+            once,
+            Duration::ZERO,
+            Refusals::Fail,
+            question,
+        ))?;
         let bytes = server.memory()?.saturating_sub(before) as f64 / size as f64;
         let mut samples = Vec::new();
         for _ in 0..bench.rounds() {
@@ -48,6 +55,7 @@ pub(crate) fn run(bench: &Bench, runtime: &Runtime, report: &mut Report) -> Resu
                 SHAPE,
                 for_a_while,
                 Duration::ZERO,
+                Refusals::Fail,
                 spread,
             ))?;
             let cpu = server.cpu()?.saturating_sub(cpu).as_secs_f64() * 1e6 / driven.requests as f64;

@@ -1,10 +1,10 @@
 //! Following an invitation's link: what the page shows, who may accept, and what is refused.
 
 use tonic::Code;
-use usher_tests::cast::joining;
+use usher_tests::cast::{inviting, joining};
 use usher_tests::harness::{ISSUER, START};
 use usher_tests::person::{
-    OTHER_PASSWORD, PASSWORD, accepting, identity, linking, new_password, password, signed_in,
+    OTHER_PASSWORD, PASSWORD, accepting, identity, linking, new_password, password, signed_in, token_of,
 };
 use usher_tests::{Actor, DATAIMPORTER, Engine, INTEGRATE_IO, Platform, Usher, both_engines, pb, refused};
 
@@ -24,6 +24,8 @@ both_engines!(
     passwords_have_rules_of_their_own,
     who_is_a_member_already_is_told_so,
     an_account_that_may_not_be_used_takes_nobody_in,
+    the_platforms_own_id_comes_true_at_acceptance,
+    the_request_id_of_an_acceptance_is_in_its_events,
 );
 
 async fn look_up(usher: &Usher, token: &str) -> pb::LookUpInvitationResponse {
@@ -76,7 +78,7 @@ async fn a_new_person_sets_a_password_and_signs_in_with_it(engine: Engine) {
 async fn a_mailed_link_leads_in(engine: Engine) {
     let usher = Usher::start(engine).await;
     usher.cast("acme", DATAIMPORTER).await;
-    invite(&usher, usher_tests::cast::inviting("acme", Platform, "ivy@people.example", "user")).await;
+    invite(&usher, inviting("acme", Platform, "ivy@people.example", "user")).await;
     let letter = usher.mailbox.wait_for("ivy@people.example").await;
     let member = usher.accept(letter.token(), new_password(PASSWORD)).await.unwrap().into_inner().member;
     assert_eq!(member.unwrap().role, "user");
@@ -156,7 +158,7 @@ async fn the_page_shows_what_stands_behind_the_link(engine: Engine) {
         ..linking("acme", Actor(&admin), "Ivy@People.example", "editor")
     };
     let answer = invite(&usher, request).await;
-    let token = usher_tests::person::token_of(&answer.accept_link);
+    let token = token_of(&answer.accept_link);
     let (_, before) = figures(&usher, "acme").await;
     let mut page = look_up(&usher, &token).await;
     assert!(page.expire_time.take().is_some());
@@ -331,5 +333,65 @@ async fn an_account_that_may_not_be_used_takes_nobody_in(engine: Engine) {
     refused(told, Code::FailedPrecondition, "SUBSCRIPTION_LAPSED");
     lapse_at(&usher, &cast, 1000, 2000).await;
     usher.accept(&token, new_password(PASSWORD)).await.unwrap();
+    usher.stop().await;
+}
+
+async fn the_platforms_own_id_comes_true_at_acceptance(engine: Engine) {
+    let usher = Usher::start(engine).await;
+    usher.cast("acme", INTEGRATE_IO).await;
+    usher.cast("globex", DATAIMPORTER).await;
+    let asking = |account: &str, email: &str, id: &str| pb::InviteUserRequest {
+        new_user_id: id.to_owned(),
+        ..linking(account, Platform, email, if account == "acme" { "reader" } else { "user" })
+    };
+    let ask = async |account: &str, email: &str, id: &str| {
+        token_of(&invite(&usher, asking(account, email, id)).await.accept_link)
+    };
+    let token = ask("acme", "ivy@people.example", "hr-1").await;
+    let accepted = usher.accept(&token, new_password(PASSWORD)).await.unwrap().into_inner();
+    assert_eq!(accepted.member.unwrap().user_id, "hr-1");
+    // By a link that was mailed, and proven by a provider.
+    let mailed = pb::InviteUserRequest {
+        new_user_id: "hr-2".to_owned(),
+        ..inviting("acme", Platform, "joe@people.example", "reader")
+    };
+    invite(&usher, mailed).await;
+    let token = usher.mailbox.wait_for("joe@people.example").await.token().to_owned();
+    let accepted = usher.accept(&token, identity("sub-joe", "joe")).await.unwrap().into_inner();
+    assert_eq!(accepted.member.unwrap().user_id, "hr-2");
+    // Another person's id is refused, also if it becomes that before acceptance.
+    let taken = usher.members().invite_user(asking("globex", "kim@people.example", "hr-1")).await;
+    refused(taken, Code::AlreadyExists, "USER_ID_TAKEN");
+    let (one, other) =
+        (ask("globex", "kim@people.example", "hr-3").await, ask("acme", "lou@people.example", "hr-3").await);
+    usher.accept(&one, new_password(PASSWORD)).await.unwrap();
+    refused(usher.accept(&other, new_password(PASSWORD)).await, Code::AlreadyExists, "USER_ID_TAKEN");
+    // Who is known keeps their id, whatever is wanted.
+    let token = ask("globex", "ivy@people.example", "hr-9").await;
+    let accepted = usher.accept(&token, password(PASSWORD)).await.unwrap().into_inner();
+    assert_eq!(accepted.member.unwrap().user_id, "hr-1");
+    ask("globex", "joe@people.example", "hr-2").await;
+    usher.stop().await;
+}
+
+async fn the_request_id_of_an_acceptance_is_in_its_events(engine: Engine) {
+    let usher = Usher::start(engine).await;
+    usher.cast("acme", INTEGRATE_IO).await;
+    let (_, token) = usher.link("acme", Platform, "ivy@people.example", "reader").await;
+    let request = pb::AcceptInvitationRequest {
+        request_id: "try-1".to_owned(),
+        ..accepting(&token, new_password(PASSWORD))
+    };
+    let first = usher.members().accept_invitation(request.clone()).await.unwrap().into_inner();
+    let events = usher_tests::lookup::events(&usher.app.store, "acme").await;
+    let of_it: Vec<_> = events.iter().filter(|row| row.event.revision == first.revision).collect();
+    assert_eq!(of_it.len(), 2);
+    assert!(of_it.iter().all(|row| row.event.request_id == "try-1" && row.event.note.is_empty()));
+    // It is not remembered: the token alone says what a repetition is.
+    refused(
+        usher.members().accept_invitation(request).await,
+        Code::FailedPrecondition,
+        "INVITATION_ACCEPTED",
+    );
     usher.stop().await;
 }

@@ -3,12 +3,15 @@
 use tonic::Code;
 use usher_tests::cast::{founding, joining, username};
 use usher_tests::harness::ISSUER;
+use usher_tests::lookup::{self, check_chain};
 use usher_tests::pb::{self, create_account_request::Purchased, founder::Way};
+use usher_tests::person::{PASSWORD, new_password};
 use usher_tests::{
     Actor, DATAIMPORTER, Engine, INTEGRATE_IO, Platform, Usher, acting, both_engines, refused,
 };
 
 use crate::changes::{figures, shown};
+use crate::reasons::{answer, check};
 
 both_engines!(
     a_founder_by_identity_can_act_at_once,
@@ -19,6 +22,7 @@ both_engines!(
     creating_can_be_repeated_by_request_id,
     an_account_without_an_id_gets_one,
     accounts_know_nothing_of_each_other,
+    an_account_is_renamed_suspended_taken_back_and_closed,
 );
 
 async fn create(usher: &Usher, request: pb::CreateAccountRequest) -> pb::CreateAccountResponse {
@@ -208,5 +212,48 @@ async fn accounts_know_nothing_of_each_other(engine: Engine) {
     let told = refused(usher.members().get_member(request).await, Code::NotFound, "MEMBER_UNKNOWN");
     assert_eq!(told.meta("user_id"), acme.member("editor"));
     assert_eq!(figures(&usher, "globex").await, before);
+    usher.stop().await;
+}
+
+async fn an_account_is_renamed_suspended_taken_back_and_closed(engine: Engine) {
+    let usher = Usher::start(engine).await;
+    let cast = usher.cast("acme", INTEGRATE_IO).await;
+    let (owner, reader) = (cast.founder(), cast.member("reader"));
+    let update = async |name: Option<&str>| {
+        let request = pb::UpdateAccountRequest {
+            account_id: "acme".to_owned(),
+            acting: acting(Actor(&owner)),
+            name: name.map(str::to_owned),
+            ..Default::default()
+        };
+        usher.accounts().update_account(request).await
+    };
+    for nothing in [None, Some(""), Some("  ")] {
+        let told = refused(update(nothing).await, Code::InvalidArgument, "INVALID_FIELD");
+        assert_eq!(told.paths(), ["name"]);
+    }
+    let renamed = update(Some("Acme & Töchter")).await.unwrap().into_inner();
+    assert_eq!(renamed.account.unwrap().name, "Acme & Töchter");
+    assert_eq!(update(Some("Acme & Töchter")).await.unwrap().into_inner().revision, renamed.revision);
+
+    let (open, token) = usher.link("acme", Platform, "ivy@people.example", "reader").await;
+    let ask = || check("acme", &reader, "job.view", None);
+    usher.suspend_account("acme").await;
+    assert_eq!(answer(&usher, ask()).await.reason(), pb::DecisionReason::AccountSuspended);
+    refused(update(Some("Other")).await, Code::FailedPrecondition, "ACCOUNT_SUSPENDED");
+    let accepted = usher.accept(&token, new_password(PASSWORD)).await;
+    refused(accepted, Code::FailedPrecondition, "ACCOUNT_SUSPENDED");
+    usher.reactivate_account("acme").await;
+    assert_eq!(answer(&usher, ask()).await.decision(), pb::Decision::Allow);
+    // Closed for good: as if it had never been, but the id stays taken and the log whole.
+    usher.close_account("acme").await;
+    assert_eq!(answer(&usher, ask()).await.reason(), pb::DecisionReason::AccountUnknown);
+    refused(update(Some("Other")).await, Code::NotFound, "ACCOUNT_UNKNOWN");
+    let again = usher.accounts().create_account(founding("acme", INTEGRATE_IO, 5)).await;
+    refused(again, Code::AlreadyExists, "ACCOUNT_EXISTS");
+    let events = lookup::events(&usher.app.store, "acme").await;
+    check_chain(&lookup::account(&usher.app.store, "acme").await, &events);
+    let revoked = events.iter().find(|row| row.event.kind == "invitation.revoked").unwrap();
+    assert_eq!(revoked.event.subject_id, open.id);
     usher.stop().await;
 }

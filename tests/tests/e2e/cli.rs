@@ -38,7 +38,10 @@ fn failed(output: &Output, words: &[&str]) {
 #[test]
 fn help_names_every_command_and_fits_a_terminal() {
     let help = succeeded(&usher(&["--help"]));
-    for command in ["serve", "demo", "migrate", "roles", "check", "health", "doctor"] {
+    let commands = [
+        "serve", "demo", "migrate", "account", "import", "export", "audit", "roles", "check", "health", "doctor",
+    ];
+    for command in commands {
         assert!(help.contains(&format!("\n  {command} ")), "{command} in {help}");
         let of_command = succeeded(&usher(&[command, "--help"]));
         assert!(of_command.lines().all(|line| line.chars().count() <= 100), "{of_command}");

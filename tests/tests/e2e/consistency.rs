@@ -82,11 +82,7 @@ async fn a_token_binds_to_its_account_and_its_past(engine: Engine) {
         assert_eq!(told.paths(), ["consistency"], "{malformed}");
     }
     // A token from a server whose data is newer, as after a restore: this one's own, a revision ahead.
-    let future = usher_server::token::consistency(
-        &usher.app.epoch(),
-        &usher_tests::lookup::account_id("acme"),
-        old.revision + 1,
-    );
+    let future = usher_server::token::consistency(&usher.app.epoch(), "acme", old.revision + 1);
     let told = refuse(&future, Code::FailedPrecondition, "REVISION_IN_FUTURE").await;
     assert_eq!(told.meta("revision"), old.revision.to_string());
     // An older one is no reason to answer from older data.

@@ -24,6 +24,7 @@ both_engines!(
     an_expired_invitation_frees_its_seat_by_itself,
     mails_of_an_account_are_bounded,
     names_of_any_script_come_back_and_into_the_mail,
+    who_joins_by_username_is_told_when_asked_for,
 );
 
 pub(crate) async fn invite(usher: &Usher, request: pb::InviteUserRequest) -> pb::InviteUserResponse {
@@ -385,5 +386,29 @@ async fn names_of_any_script_come_back_and_into_the_mail(engine: Engine) {
     let plain = invite(&usher, inviting("acme", Actor("u0"), "plain@people.example", "reader")).await;
     let letter = usher.mailbox.wait_for(&invitation(&plain).email).await;
     assert!(letter.text.contains("Łukasz Żółć invites you"), "{}", letter.text);
+    usher.stop().await;
+}
+
+/// A notice without a link, in the language that was asked for; without `delivery` nothing is sent.
+async fn who_joins_by_username_is_told_when_asked_for(engine: Engine) {
+    let usher = Usher::start(engine).await;
+    let cast = usher.cast("acme", INTEGRATE_IO).await;
+    let admin = cast.member("admin");
+    let telling = |user: &str, language: &str| pb::InviteUserRequest {
+        delivery: Some(pb::Delivery::Email.into()),
+        language: language.to_owned(),
+        ..joining("acme", Actor(&admin), user, "editor")
+    };
+    let told = invite(&usher, telling("uma", "")).await;
+    assert!(matches!(told.outcome, Some(Outcome::Member(_))));
+    let letter = usher.mailbox.wait_for("uma@people.example").await;
+    assert!(letter.text.contains("acme-admin has added you to acme & Söhne as Editor"), "{letter:?}");
+    assert!(letter.text.contains("your login uma") && !letter.text.contains("http"), "{letter:?}");
+    invite(&usher, joining("acme", Actor(&admin), "udo", "editor")).await;
+    invite(&usher, telling("ugo", "de-AT")).await;
+    let letter = usher.mailbox.wait_for("ugo@people.example").await;
+    assert!(letter.text.contains("hat Sie zu acme & Söhne hinzugefügt"), "{letter:?}");
+    // That one was asked for later and is here, so one to the other would be too.
+    assert!(usher.mailbox.letters_to("udo@people.example").is_empty());
     usher.stop().await;
 }

@@ -11,7 +11,7 @@ use usher_domain::caller::Scope;
 use usher_server::authenticate::config::CallerConfig;
 use usher_tests::callers::{Callers, static_token, with_scopes};
 use usher_tests::cast::joining;
-use usher_tests::lookup::{self, account_id};
+use usher_tests::lookup;
 use usher_tests::person::{OTHER_PASSWORD, PASSWORD, password};
 use usher_tests::samples::{self, SAMPLES};
 use usher_tests::{
@@ -188,7 +188,7 @@ async fn tokens(world: &World) {
     }
     let mut refusals = Vec::new();
     for account in ["globex", "nowhere"] {
-        let token = usher_server::token::consistency(&world.usher.app.epoch(), &account_id(account), 3);
+        let token = usher_server::token::consistency(&world.usher.app.epoch(), account, 3);
         let mut check = samples::fields("AuthorizationService/CheckPermission", "acme", Nobody);
         check["consistency"] = json!({ "at_least_as_fresh": token });
         refusals.push(bytes(world.limited("AuthorizationService/CheckPermission", &check).await));

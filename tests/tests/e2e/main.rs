@@ -5,6 +5,7 @@
 
 mod accept;
 mod accounts;
+mod audit_verify;
 mod bad_input;
 mod bounds;
 mod callers;
@@ -24,12 +25,18 @@ mod isolation;
 mod licenses;
 mod matrix;
 mod members_life;
+mod model;
+mod moving;
 mod ownership_life;
 mod paging;
+mod people;
 mod races;
 mod readme;
 mod reasons;
+mod secrets;
 mod sign_in;
+mod stories;
+mod watch;
 
 use std::path::Path;
 

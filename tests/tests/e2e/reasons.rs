@@ -142,7 +142,7 @@ async fn in_grace_is_shown(usher: &Usher, owner: &str, second: i64) {
         ..Default::default()
     };
     let listed = usher.authorization().list_permissions(request).await.unwrap().into_inner();
-    let kinds: Vec<pb::NoticeKind> = listed.notices.iter().map(pb::Notice::kind).collect();
+    let kinds = notices(usher, owner).await;
     let in_grace = (100..200).contains(&second);
     assert_eq!(kinds == [pb::NoticeKind::InGrace], in_grace, "at {second}: {kinds:?}");
     let lapsed = second >= 200;
@@ -187,7 +187,28 @@ async fn being_over_the_limit_denies_only_after_its_end(engine: Engine) {
     let freed = usher.licenses().manage_licenses(manage("acme", Actor(&cast.founder()), changes)).await;
     assert_eq!(freed.unwrap().into_inner().licenses.unwrap().over_limit_by, 0);
     assert_eq!(reason(&usher, "acme", &editor, "job.run", None).await, R::RoleGrants);
+    assert_eq!(notices(&usher, &editor).await, []);
+    // However they are freed: suspending a member is no change of licences.
+    let over = pb::SetPurchasedSeats { allow_over_limit: true, over_limit_end_time: at(1_000_150), ..set(2) };
+    let change = pb::license_change::Change::SetPurchasedSeats(over);
+    usher.licenses().manage_licenses(manage("acme", Platform, [change])).await.unwrap();
+    assert_eq!(notices(&usher, &editor).await, [pb::NoticeKind::OverLimit]);
+    usher.set_seconds(1_000_150);
+    assert_eq!(reason(&usher, "acme", &editor, "job.run", None).await, R::OverLimitEnded);
+    usher.suspend_member("acme", &cast.member("admin")).await;
+    assert_eq!(reason(&usher, "acme", &editor, "job.run", None).await, R::RoleGrants);
+    assert_eq!(notices(&usher, &editor).await, []);
     usher.stop().await;
+}
+
+async fn notices(usher: &Usher, member: &str) -> Vec<pb::NoticeKind> {
+    let request = pb::ListPermissionsRequest {
+        account_id: "acme".to_owned(),
+        subject: user(member),
+        ..Default::default()
+    };
+    let listed = usher.authorization().list_permissions(request).await.unwrap().into_inner();
+    listed.notices.iter().map(pb::Notice::kind).collect()
 }
 
 async fn explain_lists_every_part_that_fails(engine: Engine) {

@@ -1,7 +1,5 @@
 //! What the mails say, to whom, and what they keep to themselves.
 
-use std::process::Command;
-
 use serde_json::json;
 use tempfile::TempDir;
 use tonic::metadata::MetadataValue;
@@ -194,14 +192,9 @@ async fn no_log_tells_a_token_or_a_password() {
 /// All that the database holds.
 fn dump(usher: &Usher, engine: Engine) -> String {
     if engine == Engine::Postgres {
-        let bin = std::env::var("USHER_TEST_POSTGRES_BIN").map(|bin| format!("{bin}/")).unwrap_or_default();
-        let output = Command::new(format!("{bin}pg_dump"))
-            .args(["--data-only", "--inserts", "-d", &usher.database.url])
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{output:?}");
-        return String::from_utf8(output.stdout).unwrap();
+        return usher.database.dump();
     }
+    // Also what is deleted and not yet overwritten.
     let files = std::fs::read_dir(usher.directory()).unwrap().map(|file| file.unwrap().path());
     let files = files.filter(|file| file.to_string_lossy().contains("usher.db"));
     files.map(|file| String::from_utf8_lossy(&std::fs::read(file).unwrap()).into_owned()).collect()

@@ -123,10 +123,10 @@ async fn accept_by_token(
     let of = Change {
         account_id: account.id,
         acting: Acting::Platform,
+        request_id: command.request_id.clone(),
         // What carries a secret is not remembered: the token itself makes a repetition safe.
-        request_id: String::new(),
         digest: String::new(),
-        note: command.request_id.clone(),
+        note: String::new(),
     };
     change(app, caller, &guard::ACCEPT_INVITATION, &of, async |scene| {
         accept(scene, caller, command, proven).await
@@ -254,9 +254,10 @@ async fn user(
     let (tx, now) = (scene.tx, scene.access.now);
     let email = EmailAddress::parse(&invitation.email).map_err(|e| Error::Internal(e.to_string()))?;
     let known = tx.user_find_by_email(&email.key()).await?;
+    let wanted = invitation.new_user_id.as_ref();
     let (id, is_new, password) = match proven {
         Proven::New(_) if known.is_some() => return Err(Error::ExistingLoginRequired),
-        Proven::New(hash) => (new_user(tx, None, now).await?, true, Some(hash)),
+        Proven::New(hash) => (new_user(tx, wanted, now).await?, true, Some(hash)),
         Proven::User(id) => {
             // The word of a caller on whom it may not know of counts for nothing; a password is proof.
             let vouched_for = matches!(command.proof, Proof::SignedIn(_));
@@ -271,7 +272,7 @@ async fn user(
                 return Err(Error::ExistingLoginRequired);
             }
             Err(Error::Missing(Missing::Identity)) => {
-                let id = new_user(tx, None, now).await?;
+                let id = new_user(tx, wanted, now).await?;
                 insert_bound(tx, &id, &vouched, now).await?;
                 (id, true, None)
             }

@@ -21,7 +21,7 @@ pub struct AccountOutcome {
 #[derive(Debug, Clone)]
 pub struct UpdateAccount {
     pub change: Change,
-    pub name: Option<String>,
+    pub name: String,
 }
 
 /// # Errors
@@ -32,7 +32,8 @@ pub async fn update_account(
     command: UpdateAccount,
 ) -> Result<Changed<AccountOutcome>, Error> {
     change(&app, &caller, &guard::UPDATE_ACCOUNT, &command.change, async |scene| {
-        if let Some(name) = command.name.as_ref().filter(|name| **name != scene.account().name) {
+        let name = &command.name;
+        if *name != scene.account().name {
             let before = std::mem::replace(&mut scene.access.account.name, name.clone());
             scene.happened(Happened {
                 kind: "account.updated",

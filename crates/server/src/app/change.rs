@@ -22,7 +22,7 @@ pub struct Change {
     pub acting: Acting,
     /// Empty when the caller gave none.
     pub request_id: String,
-    /// Tells this request from another under the same request id.
+    /// Tells this request from another under the same request id; empty for what is not remembered.
     pub digest: String,
     pub note: String,
 }
@@ -157,7 +157,7 @@ pub(super) async fn replay<T: DeserializeOwned>(
     change: &Change,
     now: usher_domain::time::Time,
 ) -> Result<Option<Changed<T>>, Error> {
-    if key.request_id.is_empty() {
+    if key.request_id.is_empty() || change.digest.is_empty() {
         return Ok(None);
     }
     let Some((digest, outcome)) = tx.request_find(key, now.minus(REQUEST_MEMORY)).await? else {
@@ -178,7 +178,7 @@ pub(super) async fn remember<T: Serialize>(
     changed: &Changed<T>,
     now: usher_domain::time::Time,
 ) -> Result<(), Error> {
-    if key.request_id.is_empty() {
+    if key.request_id.is_empty() || change.digest.is_empty() {
         return Ok(());
     }
     let outcome = serde_json::to_string(&(&changed.outcome, changed.revision, changed.events))

@@ -186,6 +186,7 @@ async fn open(
     if command.delivery == Delivery::Email {
         require_mail_rate(scene).await?;
     }
+    require_free_id(scene.tx, command).await?;
     if let Some(mut expired) = expired {
         expired.stored_state = InvitationState::Expired;
         scene.tx.invitation_update(&expired).await?;
@@ -233,6 +234,14 @@ async fn open(
     })
 }
 
+/// The id that the platform wants for the person must not be somebody else's.
+async fn require_free_id(tx: &Tx, command: &InviteUser) -> Result<(), Error> {
+    let Some(id) = &command.new_user_id else { return Ok(()) };
+    let Some(taken) = tx.user_fetch(id).await? else { return Ok(()) };
+    let is_theirs = taken.email.is_some_and(|email| email.key() == command.email.key());
+    if is_theirs { Ok(()) } else { Err(Error::Taken(Taken::UserId)) }
+}
+
 /// Makes the person behind a username a member at once; the invitation is recorded as accepted.
 async fn join(
     scene: &mut Scene<'_>,
@@ -242,6 +251,9 @@ async fn join(
     seat: bool,
 ) -> Result<InviteOutcome, Error> {
     let now = scene.access.now;
+    if command.delivery == Delivery::Email {
+        require_mail_rate(scene).await?;
+    }
     let user_id = match user {
         Some(user) => user,
         None => {
@@ -288,6 +300,9 @@ async fn join(
     invitation.accepted_user_id = Some(user_id.clone());
     invitation.identity = Some(identity.clone());
     scene.tx.invitation_insert(&invitation).await?;
+    if command.delivery == Delivery::Email {
+        scene.mail(MailKind::Joined, user_id.as_str(), &member.email, &command.language).await?;
+    }
     let personal = facts([
         ("email", member.email.clone().into()),
         ("display_name", member.display_name.clone().into()),
@@ -332,6 +347,7 @@ fn new_invitation(scene: &Scene<'_>, command: &InviteUser, seat: bool) -> Result
         accept_time: None,
         revoke_time: None,
         accepted_user_id: None,
+        new_user_id: command.new_user_id.clone(),
         language: command.language.clone(),
         delivery: command.delivery,
         delivery_status: DeliveryStatus {

@@ -177,8 +177,9 @@ async fn memberships(
                 Ok::<_, Error>(tx.membership_list(user, reach, place.as_deref(), size + 1).await?)
             })
             .await?;
-        let more = found.len() > size as usize;
+        let (read, mut looked_at) = (found.len(), 0);
         for (member, account) in found.into_iter().take(size as usize) {
+            looked_at += 1;
             after = Some(account.id.to_string());
             if account.state != AccountState::Closed {
                 shown.push(membership(app, member, account, now));
@@ -187,8 +188,8 @@ async fn memberships(
                 break;
             }
         }
-        // A page is short only when it is the last.
-        if !more {
+        // A page is short only when it is the last: when nothing was read that is not in it, or closed.
+        if looked_at == read {
             return Ok((shown, String::new()));
         }
         if shown.len() == size as usize {
@@ -232,7 +233,7 @@ pub async fn request_password_reset(
         .write(async |tx: &Tx| {
             let (sent, _) = tx.outbox_count_for(MailKind::PasswordReset, &key, now.minus(HOUR)).await?;
             let user = tx.user_find_by_email(&key).await?;
-            let founder = tx.outbox_find_founder(&[&key, command.email.as_str()]).await?;
+            let founder = tx.outbox_find_founder(&key).await?;
             let founder = founder.and_then(|id| UserId::parse(&id).ok());
             if sent >= MAILS_PER_ADDRESS {
                 return Ok(());
@@ -340,7 +341,7 @@ pub async fn request_email_change(
     command: RequestEmailChange,
 ) -> Result<(), Error> {
     let now = app.clock.now();
-    let email = command.new_email.as_str();
+    let (email, key) = (command.new_email.as_str(), command.new_email.key());
     let requested = app
         .store
         .write(async |tx: &Tx| {
@@ -350,7 +351,7 @@ pub async fn request_email_change(
             if !reach::answers_for(tx, &caller, id).await? {
                 return Err(Error::no_user(id));
             }
-            let (sent, oldest) = tx.outbox_count_for(MailKind::EmailChange, email, now.minus(HOUR)).await?;
+            let (sent, oldest) = tx.outbox_count_for(MailKind::EmailChange, &key, now.minus(HOUR)).await?;
             if sent >= MAILS_PER_ADDRESS {
                 let free = oldest.map_or(now, |oldest| oldest + HOUR);
                 return Err(Error::MailRate { retry_after: free.since(now).max(Duration::from_secs(1)) });

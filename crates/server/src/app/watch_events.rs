@@ -212,9 +212,12 @@ impl Follower {
                 _ => by_revision.push(vec![row]),
             }
         }
-        // A page may cut the last revision in two; it is read whole the next time.
+        // A page may cut the last revision in two; it is read whole the next time, or if it is all there is,
+        // at once.
         if full && by_revision.len() > 1 && last.is_some() {
             by_revision.pop();
+        } else if full && let [rows] = by_revision.as_mut_slice() {
+            self.complete(&stream, rows).await?;
         }
         for rows in by_revision {
             let revision = rows[0].event.revision;
@@ -224,6 +227,24 @@ impl Follower {
             complete = revision;
         }
         Ok(Some(complete))
+    }
+
+    /// Reads the rest of a revision that fills a page.
+    async fn complete(&self, stream: &Stream, rows: &mut Vec<EventRow>) -> Result<(), Error> {
+        let filter = EventFilter::default();
+        while let Some(last) = rows.last() {
+            let (revision, index) = (last.event.revision, last.event.index);
+            let read = async |tx: &Tx| {
+                Ok::<_, Error>(tx.event_list(stream, &filter, Some((revision, index)), PAGE_SIZE_MAX).await?)
+            };
+            let more = self.app.store.read(read).await?;
+            let before = rows.len();
+            rows.extend(more.into_iter().take_while(|row| row.event.revision == revision));
+            if rows.len() - before < PAGE_SIZE_MAX as usize {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Waits until the account may have changed, beating the heart meanwhile; false when the reader is

@@ -118,6 +118,26 @@ impl Authenticator {
         }
     }
 
+    /// As [`Authenticator::authenticate`] where nothing need be waited for, which is all but new tokens;
+    /// `None` for these.
+    ///
+    /// # Errors
+    /// As [`Authenticator::authenticate`].
+    pub fn recognise(
+        &self,
+        headers: &HeaderMap,
+        connection: Option<&Connection>,
+    ) -> Option<Result<Arc<Caller>, Status>> {
+        let closed = match &self.mode {
+            Mode::Open(local) => return Some(Ok(Arc::clone(local))),
+            Mode::Closed(closed) => closed,
+        };
+        if headers.contains_key(AUTHORIZATION) {
+            return None;
+        }
+        Some(closed.admit(closed.by_connection(connection), connection))
+    }
+
     /// Who calls, and whether it may now. Does not wait, except for an issuer's keys when a token
     /// names one that is not known yet.
     ///
@@ -140,8 +160,21 @@ impl Authenticator {
             Ok(None) => closed.by_connection(connection),
             Err(refusal) => Err(refusal),
         };
+        closed.admit(proven, connection)
+    }
+}
+
+type Proven = (Arc<Identity>, Arc<Caller>);
+
+impl Closed {
+    /// Refuses whom nothing proves, and who calls too often.
+    fn admit(
+        &self,
+        proven: Result<Proven, Refusal>,
+        connection: Option<&Connection>,
+    ) -> Result<Arc<Caller>, Status> {
         let (identity, caller) = proven.map_err(|refusal| {
-            closed.log_refusal(&refusal, connection);
+            self.log_refusal(&refusal, connection);
             refusal::unauthenticated()
         })?;
         match identity.rate.as_ref().map_or(Ok(()), Rate::take) {
@@ -149,11 +182,7 @@ impl Authenticator {
             Err(delay) => Err(refusal::rate_limited(delay)),
         }
     }
-}
 
-type Proven = (Arc<Identity>, Arc<Caller>);
-
-impl Closed {
     fn by_connection(&self, connection: Option<&Connection>) -> Result<Proven, Refusal> {
         let connection = connection.filter(|known| !known.certificates().is_empty());
         let connection = connection.ok_or(Refusal::Nothing)?;

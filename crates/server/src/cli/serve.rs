@@ -3,7 +3,7 @@
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Options, say};
+use super::{BaseOptions, Options, say};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::lifecycle::{self, StartError, build_app};
@@ -42,7 +42,7 @@ pub(super) fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static,
     })
 }
 
-pub(super) async fn migrate(options: &Options) -> Result<(), StartError> {
+pub(super) async fn migrate(options: &BaseOptions) -> Result<(), StartError> {
     let mut config = options.load()?;
     config.database.migrate = true;
     let store = lifecycle::open_store(&config).await?;

@@ -13,7 +13,8 @@ use usher_domain::time::Time;
 
 use super::Letter;
 
-const KINDS: [&str; 5] = ["invitation", "founder", "password_reset", "email_change", "ownership_transfer"];
+const KINDS: [&str; 6] =
+    ["invitation", "joined", "founder", "password_reset", "email_change", "ownership_transfer"];
 const PARTS: [&str; 3] = ["subject.txt", "txt", "html"];
 /// The longest language tag that a file name may hold (RFC 5646 §4.4.1).
 const LANGUAGE_LENGTH_MAX: usize = 35;
@@ -31,6 +32,8 @@ macro_rules! shipped {
 const SHIPPED: &[(&str, &str)] = shipped!(
     "invitation",
     "invitation.de",
+    "joined",
+    "joined.de",
     "founder",
     "founder.de",
     "password_reset",
@@ -191,6 +194,7 @@ fn list(directory: &Path) -> Result<Vec<PathBuf>, String> {
 fn kind_of(letter: &Letter) -> &'static str {
     match letter {
         Letter::Invitation { .. } => "invitation",
+        Letter::Joined { .. } => "joined",
         Letter::Founder { .. } => "founder",
         Letter::PasswordReset { .. } => "password_reset",
         Letter::EmailChange { .. } => "email_change",
@@ -209,6 +213,13 @@ fn values(letter: &Letter, is_html: bool) -> BTreeMap<&'static str, Value> {
             ("invited_by_name", typed(invited_by_name)),
             ("link", link(to)),
             ("expire_time", until(*expire_time)),
+        ]
+        .into(),
+        Letter::Joined { account_name, role_title, invited_by_name, username } => [
+            ("account_name", typed(account_name)),
+            ("role_title", typed(role_title)),
+            ("invited_by_name", typed(invited_by_name)),
+            ("username", typed(username)),
         ]
         .into(),
         Letter::Founder { account_name, link: to, expire_time } => {
@@ -258,9 +269,17 @@ fn samples() -> Vec<Letter> {
         link: link(),
         expire_time,
     };
+    let joined = |name: &str| Letter::Joined {
+        account_name: "Account".into(),
+        role_title: "Role".into(),
+        invited_by_name: name.into(),
+        username: "login".into(),
+    };
     vec![
         invitation("Name"),
         invitation(""),
+        joined("Name"),
+        joined(""),
         Letter::Founder { account_name: "Account".into(), link: link(), expire_time },
         Letter::PasswordReset { link: link(), expire_time },
         Letter::EmailChange { link: link(), expire_time },

@@ -228,10 +228,7 @@ impl Parse for pb::UpdateAccountRequest {
     fn parse(self, parser: &mut Parser) -> Option<UpdateAccount> {
         let acting = party!(self.acting, update_account_request);
         let change = parser.change(&self.account_id, acting, &self.request_id);
-        let name = match &self.name {
-            Some(name) => parser.required_line("name", name, NAME_LENGTH_MAX).map(Some),
-            None => Some(None),
-        };
+        let name = parser.required_line("name", self.name.as_deref().unwrap_or_default(), NAME_LENGTH_MAX);
         Some(UpdateAccount { change: change?, name: name? })
     }
 }

@@ -6,8 +6,8 @@
 //! exactly once, by the drop of one value.
 //!
 //! Cost of a unary call that is answered without waiting: one look-up of the path, two clock reads,
-//! two atomic additions, one `Arc` clone; the request id is one entry in the request's extensions
-//! and one response header, and one short string if the caller sent none. Nothing is boxed, and the
+//! two atomic additions, one `Arc` clone; the request id is one response header, and one short string
+//! if the caller sent none. Nothing is boxed, and the
 //! deadline's timer is made only when the handler first waits. Streams cost one box per call.
 //!
 //! The rate of a caller is limited where the caller is known, by `authenticate`.
@@ -192,12 +192,11 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
         let started = Instant::now();
         let name = request.uri().path().strip_prefix('/').unwrap_or_default();
         let known = *self.shared.methods.get(name).unwrap_or(&self.shared.other);
         let request_id = self.shared.ids.of(request.headers());
-        request.extensions_mut().insert(request_id.clone());
         let limit =
             known.deadline.map(|limit| wanted(request.headers()).map_or(limit, |less| less.min(limit)));
         let shared = Arc::clone(&self.shared);

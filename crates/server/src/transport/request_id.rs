@@ -1,5 +1,6 @@
 //! A name for every call, the caller's own if it is fit for a log line.
 
+use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{HeaderMap, HeaderValue};
@@ -9,7 +10,7 @@ pub const REQUEST_ID_HEADER: &str = "x-request-id";
 /// The longest that is taken over, in characters.
 pub const REQUEST_ID_LENGTH_MAX: usize = 128;
 
-/// The id of this call; among the request's extensions.
+/// The id of this call.
 #[derive(Debug, Clone)]
 pub struct RequestId(HeaderValue);
 
@@ -27,35 +28,36 @@ impl RequestId {
 /// clock nor the random source.
 #[derive(Debug)]
 pub(super) struct RequestIds {
-    prefix: u64,
+    prefix: u32,
     next: AtomicU64,
 }
 
 impl RequestIds {
     pub(super) fn new() -> Self {
-        Self { prefix: getrandom::u64().unwrap_or(u64::from(std::process::id())), next: AtomicU64::new(1) }
+        Self { prefix: getrandom::u32().unwrap_or(std::process::id()), next: AtomicU64::new(1) }
     }
 
-    /// Prefix and number in hex, laid out by hand: every call has one.
-    fn text(&self, number: u64) -> [u8; 33] {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut text = [b'-'; 33];
-        for at in 0..16 {
-            let shift = 60 - at * 4;
-            text[at] = DIGITS[(self.prefix >> shift) as usize & 15];
-            text[at + 17] = DIGITS[(number >> shift) as usize & 15];
+    fn make(&self) -> HeaderValue {
+        let mut text = [0; 32];
+        let mut rest = text.as_mut_slice();
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let written = write!(rest, "{:08x}-{number:x}", self.prefix);
+        let length = 32 - rest.len();
+        match written.ok().and_then(|()| HeaderValue::from_bytes(&text[..length]).ok()) {
+            Some(mut id) => {
+                // No two are the same, so none is worth a place in HPACK's table.
+                id.set_sensitive(true);
+                id
+            }
+            None => HeaderValue::from_static("unknown"),
         }
-        text
     }
 
     /// The caller's id, or a new one.
     pub(super) fn of(&self, headers: &HeaderMap) -> RequestId {
         match headers.get(REQUEST_ID_HEADER) {
             Some(value) if is_fit(value.as_bytes()) => RequestId(value.clone()),
-            _ => {
-                let text = self.text(self.next.fetch_add(1, Ordering::Relaxed));
-                RequestId(HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("unknown")))
-            }
+            _ => RequestId(self.make()),
         }
     }
 }

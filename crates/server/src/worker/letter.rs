@@ -61,6 +61,7 @@ impl Desk<'_> {
         match (mail.kind, locked) {
             (MailKind::Invitation, (Some(account), _)) => self.invitation(mail, &account).await,
             (MailKind::OwnershipTransfer, (Some(account), _)) => self.transfer(mail, &account).await,
+            (MailKind::Joined, (Some(account), Some(user))) => self.joined(mail, &account, &user).await,
             (MailKind::Founder, (Some(account), Some(user))) => self.founder(mail, &account, &user).await,
             (MailKind::PasswordReset, (_, Some(user))) => self.password_reset(mail, &user).await,
             (MailKind::EmailChange, (_, Some(user))) => self.email_change(mail, &user).await,
@@ -76,20 +77,37 @@ impl Desk<'_> {
         let Some(invitation) = invitation.filter(|invitation| invitation.is_open(self.now)) else {
             return Ok(None);
         };
-        let sponsor = match &invitation.invited_by {
-            Some(sponsor) => self.tx.member_fetch(&account.id, sponsor).await?,
-            None => None,
-        };
         let token = random::token()?;
         self.tx.invitation_token_insert(&id, &token_hash(token.expose()), self.now).await?;
         let letter = Letter::Invitation {
             account_name: account.name.clone(),
             role_title: self.role_title(account, &invitation.role),
-            invited_by_name: sponsor.map(|member| member.display_name).unwrap_or_default(),
+            invited_by_name: self.sponsor_name(account, invitation.invited_by.as_ref()).await?,
             link: link(&self.links.invitation, &token),
             expire_time: invitation.expire_time,
         };
         Ok(Some(Ready { to, letter }))
+    }
+
+    /// Nothing when they are no member any more.
+    async fn joined(&self, mail: &Mail, account: &Account, user: &User) -> Result<Option<Ready>, Error> {
+        let Some(to) = address(mail) else { return Ok(None) };
+        let Some(member) = self.tx.member_fetch(&account.id, &user.id).await? else { return Ok(None) };
+        let username = member.identities.first().map(|login| login.username.clone());
+        let letter = Letter::Joined {
+            account_name: account.name.clone(),
+            role_title: self.role_title(account, &member.role),
+            invited_by_name: self.sponsor_name(account, member.invited_by.as_ref()).await?,
+            username: username.unwrap_or_default(),
+        };
+        Ok(Some(Ready { to, letter }))
+    }
+
+    /// Empty for the platform, and for who has no name or is gone.
+    async fn sponsor_name(&self, account: &Account, sponsor: Option<&UserId>) -> Result<String, Error> {
+        let Some(sponsor) = sponsor else { return Ok(String::new()) };
+        let member = self.tx.member_fetch(&account.id, sponsor).await?;
+        Ok(member.map(|member| member.display_name).unwrap_or_default())
     }
 
     /// To the address that was typed for them, unless they have proven another one since: who reads

@@ -18,6 +18,7 @@ pub struct Model {
     pub accept_time: Option<i64>,
     pub revoke_time: Option<i64>,
     pub accepted_user_id: Option<String>,
+    pub new_user_id: Option<String>,
     pub language: String,
     pub delivery: String,
     pub delivery_state: String,

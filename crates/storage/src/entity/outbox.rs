@@ -9,6 +9,7 @@ pub struct Model {
     pub account_id: Option<String>,
     pub subject_id: String,
     pub email: String,
+    pub email_key: String,
     pub language: String,
     pub state: String,
     pub attempts: i64,

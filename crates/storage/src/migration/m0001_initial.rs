@@ -195,6 +195,7 @@ fn invitation() -> TableCreateStatement {
         .col(big_integer_null("accept_time"))
         .col(big_integer_null("revoke_time"))
         .col(string_null("accepted_user_id"))
+        .col(string_null("new_user_id"))
         .col(string("language"))
         .col(string("delivery"))
         .col(string("delivery_state"))
@@ -236,6 +237,7 @@ fn outbox() -> TableCreateStatement {
         .col(string_null("account_id"))
         .col(string("subject_id"))
         .col(string("email"))
+        .col(string("email_key"))
         .col(string("language"))
         .col(string("state").check(one_of("state", &["queued", "sent", "failed", "dropped"])))
         .col(big_integer("attempts"))
@@ -347,7 +349,7 @@ fn indexes() -> Vec<IndexCreateStatement> {
         index("outbox_due", "outbox", &["state", "next_attempt_time"]),
         index("outbox_account", "outbox", &["account_id", "create_time"]),
         index("outbox_subject", "outbox", &["subject_id"]),
-        index("outbox_email", "outbox", &["email", "kind"]),
+        index("outbox_email", "outbox", &["email_key", "kind"]),
         index("ownership_transfer_list", "ownership_transfer", &["account_id", "open_time", "id"]),
         index("invitation_accepted", "invitation", &["accepted_user_id"]),
         index("invitation_email_key", "invitation", &["email_key"]),

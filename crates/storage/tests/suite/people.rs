@@ -96,6 +96,7 @@ fn invitation(id: &str, email: &str) -> Invitation {
         accept_time: None,
         revoke_time: None,
         accepted_user_id: None,
+        new_user_id: None,
         language: "de".into(),
         delivery: Delivery::Email,
         delivery_status: DeliveryStatus {
