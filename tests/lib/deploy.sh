@@ -237,7 +237,8 @@ deploy_first_permission() {
 deploy_restored() {
     local port sql=deploy_$1_sql epoch="SELECT value FROM meta WHERE key = 'epoch'" before after
     before=$("$sql" "$epoch") || return 1
-    "$sql" "$(deploy_py block 'new epoch' deploy/README.md)" || return 1
+    deploy_py block 'new epoch' deploy/README.md >"$deploy_dir/epoch.sh" || return 1
+    run env PATH="$PWD/target/debug:$PATH" "${@:2}" bash -euo pipefail "$deploy_dir/epoch.sh" || return 1
     deploy_start "$@" || return 1
     after=$("$sql" "$epoch") || return 1
     [[ -n $before && -n $after && $before != "$after" ]] || {

@@ -18,15 +18,28 @@ const START_MAX: Duration = Duration::from_secs(60);
 /// When it can be neither found nor built.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let test = std::env::current_exe().expect("the running test has a path");
-        let directory = test.ancestors().nth(2).expect("below the target directory");
-        let binary = directory.join("usher");
-        if is_stale(&binary) {
-            build(directory);
-        }
-        binary
-    })
+    // With a test among the targets, because features differ without one and all would be built twice.
+    BINARY.get_or_init(|| built("usher", &["--bin", "usher", "--test", "e2e"]))
+}
+
+/// As [`binary`], the one that makes the mistake that the variable `USHER_FAULT` names.
+///
+/// # Panics
+/// When it can be neither found nor built.
+pub fn faulty_binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    let arguments = ["--bin", "usher-faulty", "--features", "usher-server/faults", "--test", "hints"];
+    BINARY.get_or_init(|| built("usher-faulty", &arguments))
+}
+
+fn built(name: &str, arguments: &[&str]) -> PathBuf {
+    let test = std::env::current_exe().expect("the running test has a path");
+    let directory = test.ancestors().nth(2).expect("below the target directory");
+    let binary = directory.join(name);
+    if is_stale(&binary) {
+        build(directory, arguments);
+    }
+    binary
 }
 
 fn is_stale(binary: &Path) -> bool {
@@ -46,11 +59,8 @@ fn newest(directory: &Path) -> Option<SystemTime> {
 }
 
 #[expect(clippy::print_stderr, reason = "a build in the middle of a test says what it is")]
-fn build(directory: &Path) {
-    eprintln!(
-        "building {}; `cargo build --workspace --bins --tests` does it beforehand",
-        directory.display()
-    );
+fn build(directory: &Path, arguments: &[&str]) {
+    eprintln!("building {arguments:?} in {}; `tests/run` does it beforehand", directory.display());
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // What the outer cargo says of the package under test would make build scripts run again.
     for (name, _) in std::env::vars_os() {
@@ -59,8 +69,7 @@ fn build(directory: &Path) {
             cargo.env_remove(name);
         }
     }
-    // With a test among the targets, because features differ without one and all would be built twice.
-    cargo.args(["build", "--quiet", "--workspace", "--bin", "usher", "--test", "e2e", "--target-dir"]);
+    cargo.args(["build", "--quiet", "--workspace"]).args(arguments).arg("--target-dir");
     cargo.arg(directory.parent().expect("the target directory"));
     if directory.ends_with("release") {
         cargo.arg("--release");
@@ -74,12 +83,12 @@ fn build(directory: &Path) {
 /// # Panics
 /// When it cannot be run.
 pub fn usher(arguments: &[&str]) -> Output {
-    command(arguments).output().expect("the binary runs")
+    command(binary(), arguments).output().expect("the binary runs")
 }
 
 /// A command that no variable of the environment changes.
-fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(binary());
+fn command(program: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         if ["USHER_", "OTEL_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
             command.env_remove(name);
@@ -143,7 +152,7 @@ impl Process {
     /// When it does not start.
     pub fn demo(listen: &str, directory: &Path) -> (Self, Vec<String>) {
         let directory = directory.to_str().expect("a path that can be printed");
-        let mut process = Self::spawn(&["demo", "--listen", listen, "--directory", directory], &[]);
+        let mut process = Self::spawn(binary(), &["demo", "--listen", listen, "--directory", directory], &[]);
         process.wait_for_address();
         let said = process.said();
         (process, said)
@@ -162,7 +171,15 @@ impl Process {
     /// # Panics
     /// When it does not serve.
     pub fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
-        let mut process = Self::spawn(arguments, variables);
+        Self::start_program(binary(), arguments, variables)
+    }
+
+    /// As [`Process::start_with`], another binary.
+    ///
+    /// # Panics
+    /// When it does not serve.
+    pub fn start_program(program: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut process = Self::spawn(program, arguments, variables);
         process.wait_for_address();
         process
     }
@@ -177,9 +194,9 @@ impl Process {
         address(line.unwrap_or_else(|| panic!("it does not say `{words}`: {:#?}", self.before)))
     }
 
-    fn spawn(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+    fn spawn(program: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let printed = tempfile::tempfile().expect("a temporary file");
-        let mut child = command(arguments)
+        let mut child = command(program, arguments)
             .env("USHER_LOG_FORMAT", "json")
             .envs(variables.iter().copied())
             .stdout(printed.try_clone().expect("a second handle"))
@@ -235,18 +252,17 @@ impl Process {
     /// # Panics
     /// When the signal cannot be sent.
     pub fn terminate(self) -> Option<i32> {
-        self.signal();
+        self.signal("TERM");
         self.wait()
     }
 
-    /// SIGTERM.
+    /// Sends a signal by its name: `STOP`, `CONT`.
     ///
     /// # Panics
-    /// When the signal cannot be sent.
-    pub fn signal(&self) {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status();
-        assert!(sent.is_ok_and(|status| status.success()), "SIGTERM cannot be sent");
+    /// When it cannot be sent.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "SIG{name} cannot be sent");
     }
 
     /// Its exit code, once it has ended.
@@ -263,7 +279,7 @@ impl Process {
 
     /// SIGTERM, and then as [`Process::wait_and_log`].
     pub fn terminate_and_log(self) -> (Option<i32>, Vec<String>) {
-        self.signal();
+        self.signal("TERM");
         self.wait_and_log()
     }
 

@@ -16,6 +16,7 @@ pub mod import;
 pub mod invitations;
 pub mod invite_user;
 pub mod licenses;
+pub mod load_demo;
 pub mod manage_licenses;
 pub mod member_target;
 pub mod members;

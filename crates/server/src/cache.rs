@@ -6,7 +6,8 @@
 //! if a poll that began within `staleness_max` ended well, for only then all floors older than that
 //! are known. So the order of a look-up is lease, then floor, then entry, and a poll publishes its
 //! floors before its start. A load that others joined is judged again after it ends. What does not
-//! pass is read directly, and what is read directly is never kept.
+//! pass is read directly, and what is read directly is never kept. Floors older than a minute go, and
+//! first is told that nothing read before them may be used.
 //!
 //! The argument in full, and the variants that look as good and are wrong, are in the model test
 //! `tests/cache_model.rs` of this crate.
@@ -15,25 +16,24 @@ mod floors;
 mod key;
 mod lease;
 mod loads;
+mod memory;
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use quick_cache::OptionsBuilder;
-use quick_cache::sync::Cache;
 use usher_domain::id::{AccountId, UserId};
 use usher_policy::{Catalogue, Standing};
 use usher_storage::{ChangedAccount, Store};
 
 use crate::error::Error;
-use floors::Floors;
-use key::{Key, KeyRef, Packed};
+use key::Key;
 pub use lease::{Lease, Moment};
 use loads::Loads;
+use memory::{Entry, Memory, Raised};
 
-/// How long an entry may be used without being read again, whatever floors say.
-const ENTRY_LIFE: Duration = Duration::from_secs(60);
-/// How long a load may take; with [`ENTRY_LIFE`] it bounds how long a floor is needed.
+/// How long a load may take.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How fresh an answer must be.
@@ -47,6 +47,17 @@ pub enum Freshness {
     Full,
 }
 
+impl Freshness {
+    /// The revision that memory must have; `None` when memory will not do.
+    fn wanted(self) -> Option<i64> {
+        match self {
+            Self::Latency => Some(0),
+            Self::AtLeast(revision) => Some(revision),
+            Self::Full => None,
+        }
+    }
+}
+
 /// An account's standing, `None` when there is no such account.
 pub type Known = Option<Standing>;
 
@@ -56,13 +67,6 @@ pub struct Found {
     pub known: Known,
     /// Older than the bound allows, because the database is away and the operator lets it be.
     pub stale: bool,
-}
-
-#[derive(Clone, Copy)]
-struct Entry {
-    known: Known,
-    /// When its load began.
-    born: Moment,
 }
 
 fn revision_of(known: &Known) -> i64 {
@@ -88,9 +92,7 @@ pub struct Figures {
 }
 
 pub struct Standings {
-    entries: Cache<Packed, Entry, quick_cache::UnitWeighter, foldhash::fast::RandomState>,
-    floors: Floors,
-    lease: Lease,
+    memory: Memory<Known>,
     loads: Loads,
     counts: Counts,
 }
@@ -98,89 +100,54 @@ pub struct Standings {
 impl Standings {
     /// Holds at most `entries_max` standings; the least used go.
     pub fn new(entries_max: usize, lease: Lease) -> Self {
-        let options = OptionsBuilder::new()
-            .estimated_items_capacity(entries_max)
-            .weight_capacity(entries_max as u64)
-            .build();
-        let hasher = foldhash::fast::RandomState::default();
-        let entries = match options {
-            Ok(options) => {
-                Cache::with_options(options, quick_cache::UnitWeighter, hasher, Default::default())
-            }
-            Err(_) => Cache::with(
-                entries_max,
-                entries_max as u64,
-                quick_cache::UnitWeighter,
-                hasher,
-                Default::default(),
-            ),
-        };
-        Self { entries, floors: Floors::default(), lease, loads: Loads::default(), counts: Counts::default() }
+        Self { memory: Memory::new(entries_max, lease), loads: Loads::default(), counts: Counts::default() }
     }
 
     /// A committed change took the account to this revision.
     pub fn raise_floor(&self, account: &AccountId, revision: i64) {
-        self.floors.raise(account, revision, None, Moment::now());
+        self.memory.raise_floor(account, revision);
     }
 
     /// What a poll found that began at `start`. False when an account has the same revision with
-    /// another history: then everything must go.
+    /// another history: then everything is forgotten.
     pub fn polled(&self, changed: &[ChangedAccount], start: Moment) -> bool {
-        let now = Moment::now();
-        let mut consistent = true;
-        for account in changed {
-            consistent &= self.floors.raise(&account.id, account.revision, Some(account.nonce), now);
-        }
-        self.floors.prune(now, ENTRY_LIFE + LOAD_TIMEOUT);
-        // Only now: whoever sees the lease sees the floors.
-        self.lease.renew(start);
-        consistent
+        let raised = changed.iter().map(|changed| Raised {
+            account: &changed.id,
+            revision: changed.revision,
+            nonce: changed.nonce,
+        });
+        self.memory.polled(raised, start)
     }
 
     /// Forgets everything: the database is another one than before.
     pub fn clear(&self) {
-        self.lease.revoke();
-        self.entries.clear();
-        self.floors.clear();
+        self.memory.clear();
     }
 
     /// Drops floors that nothing can be below any more. Polls do it too.
     pub fn prune(&self) {
-        self.floors.prune(Moment::now(), ENTRY_LIFE + LOAD_TIMEOUT);
+        self.memory.prune();
     }
 
     pub fn lease(&self) -> &Lease {
-        &self.lease
+        self.memory.lease()
     }
 
     pub fn figures(&self) -> Figures {
         Figures {
-            entries: self.entries.len(),
-            floors: self.floors.len(),
+            entries: self.memory.entries_len(),
+            floors: self.memory.floors_len(),
             hits: self.counts.hits.load(Ordering::Relaxed),
             loads: self.counts.loads.load(Ordering::Relaxed),
             direct: self.counts.direct.load(Ordering::Relaxed),
         }
     }
 
-    /// The standing in memory, if it may be used: lease first, then the floor, then the entry.
+    /// The standing in memory, if it may be used.
     pub fn hit(&self, account: &str, subject: Option<&str>, freshness: Freshness) -> Option<Known> {
-        let now = Moment::now();
-        let wanted = match freshness {
-            Freshness::Full => return None,
-            Freshness::Latency => 0,
-            Freshness::AtLeast(revision) => revision,
-        };
-        if !self.lease.holds(now) {
-            return None;
-        }
-        let floor = self.floors.of(account).max(wanted);
-        let entry = self.entries.get(&KeyRef { account, subject })?;
-        let usable = revision_of(&entry.known) >= floor && now.since(entry.born) < ENTRY_LIFE;
-        if usable {
-            self.counts.hits.fetch_add(1, Ordering::Relaxed);
-        }
-        usable.then_some(entry.known)
+        let known = self.memory.hit(account, subject, freshness.wanted()?)?;
+        self.counts.hits.fetch_add(1, Ordering::Relaxed);
+        Some(known)
     }
 
     /// The standing of a subject (`None` is automation) in an account.
@@ -213,37 +180,16 @@ impl Standings {
         subject: Option<&UserId>,
         freshness: Freshness,
     ) -> Option<Known> {
-        if freshness == Freshness::Full || !self.lease.holds(Moment::now()) {
+        let wanted = freshness.wanted()?;
+        if !self.lease().is_held() {
             return None;
         }
         self.counts.loads.fetch_add(1, Ordering::Relaxed);
         let key = Key { account: account.clone(), subject: subject.cloned() };
         let loaded = self.loads.join(&key, store).await?;
         let known = loaded.facts.as_ref().map(|facts| roles.standing(&facts.record));
-        let wanted = match freshness {
-            Freshness::AtLeast(revision) => revision,
-            Freshness::Latency | Freshness::Full => 0,
-        };
-        // Again lease, then floor: both may have moved while this waited.
-        if !self.lease.holds(Moment::now()) {
-            return None;
-        }
-        let floor = self.floors.of(account.as_str());
-        if revision_of(&known) < floor.max(wanted) {
-            return None;
-        }
-        self.put(key.borrow(), Entry { known, born: loaded.began });
-        Some(known)
-    }
-
-    /// Keeps an entry unless a newer one is there.
-    fn put(&self, key: KeyRef<'_>, entry: Entry) {
-        let newer = self.entries.peek(&key).is_some_and(|kept| {
-            (revision_of(&kept.known), kept.born) > (revision_of(&entry.known), entry.born)
-        });
-        if !newer {
-            self.entries.insert(key.pack(), entry);
-        }
+        let read = Entry { value: known, revision: revision_of(&known), born: loaded.began };
+        self.memory.admit(&key, read, wanted).then_some(known)
     }
 
     /// Reads for this request alone, after it came; never kept.
@@ -281,48 +227,12 @@ impl Standings {
         error: usher_storage::Error,
     ) -> Result<Found, Error> {
         let is_away = matches!(error, usher_storage::Error::Unavailable(_));
-        if is_away && freshness == Freshness::Latency && self.lease.holds_in_outage(Moment::now()) {
-            let subject = subject.map(UserId::as_str);
-            let entry = self.entries.get(&KeyRef { account: account.as_str(), subject });
-            let floor = self.floors.of(account.as_str());
-            let entry = entry.filter(|entry| revision_of(&entry.known) >= floor);
-            if let Some(entry) = entry {
-                return Ok(Found { known: entry.known, stale: true });
-            }
+        if is_away
+            && freshness == Freshness::Latency
+            && let Some(known) = self.memory.outlive(account.as_str(), subject.map(UserId::as_str))
+        {
+            return Ok(Found { known, stale: true });
         }
         Err(error.into())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// Ids that would run together if a key were a text.
-    const ID: &str = "[a-b]([.:_-]?[a-b]){0,2}";
-
-    fn key((account, subject): &(String, Option<String>)) -> KeyRef<'_> {
-        KeyRef { account, subject: subject.as_deref() }
-    }
-
-    proptest! {
-        /// What is kept for one subject of one account is found by no other, automation among them.
-        #[test]
-        fn every_subject_of_every_account_has_a_key_of_its_own(
-            asked in proptest::collection::vec((ID, proptest::option::of(ID)), 2..40),
-        ) {
-            let kept = Cache::<Packed, usize>::new(1_000);
-            let mut expected = std::collections::HashMap::new();
-            for (at, pair) in asked.iter().enumerate() {
-                kept.insert(key(pair).pack(), at);
-                expected.insert(pair, at);
-            }
-            for pair in &asked {
-                prop_assert_eq!(kept.get(&key(pair)), expected.get(pair).copied());
-            }
-            prop_assert_eq!(kept.len(), expected.len());
-        }
     }
 }

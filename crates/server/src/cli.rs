@@ -7,9 +7,11 @@ mod check;
 mod config;
 mod demo;
 mod doctor;
+mod epoch;
 mod export;
 mod health;
 mod import;
+mod load_demo;
 mod output;
 mod progress;
 mod roles;
@@ -55,6 +57,11 @@ enum Command {
     /// Look at all that a server needs (configuration, database, mail server, certificates, clock, secrets)
     /// and say what to do. Exits with 0 if nothing is in the way of a server, else with 1.
     Doctor(doctor::Doctor),
+    /// Fill a database with accounts and members, for trials at size.
+    LoadDemo(load_demo::LoadDemo),
+    /// Keep caches and consistency tokens right after a backup was restored.
+    #[command(subcommand)]
+    Epoch(epoch::Epoch),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(config::Config),
@@ -154,6 +161,8 @@ pub fn run() -> ExitCode {
             Command::Import(import) => return import::import(&import).await.map_err(|error| fail(&error)),
             Command::Export(export) => export::export(&export).await,
             Command::Audit(audit) => return audit::audit(&audit).await.map_err(|error| fail(&error)),
+            Command::LoadDemo(load) => load_demo::load_demo(&load).await,
+            Command::Epoch(epoch) => epoch::epoch(&epoch).await,
             Command::Config(config) => config::config(&config),
             Command::Roles(roles) => roles::roles(&roles),
             Command::Check(check) => return Err(check::check(&check).await),

@@ -209,6 +209,7 @@ pub async fn serve(
     if let Some(warning) = warning.map_err(StartError)? {
         tracing::warn!(%address, "{}", warning.0);
     }
+    app.store.limit_transactions(TRANSACTION_MAX);
     let (stop, meters) = (CancellationToken::new(), Meters::start(config.server.metrics_listen.is_some())?);
     let mut tasks = Tasks::default();
     let tls = start_tls(config, &app, &mut tasks, &stop)?;
@@ -358,3 +359,6 @@ fn start_mails(
 
 /// How many passwords are hashed at once: each takes a core and 46 MiB for a tenth of a second.
 const PASSWORDS_AT_ONCE: usize = 2;
+
+/// Longer than anybody waits for a change: a transaction still open then waits for a silent network.
+const TRANSACTION_MAX: Duration = Duration::from_secs(10);

@@ -37,32 +37,9 @@ impl Tx {
     /// # Errors
     /// [`Error::Exists`] when the id is taken.
     pub async fn account_insert(&self, account: &Account, nonce: i64, event_kind: &str) -> Result<(), Error> {
-        let row = account::ActiveModel {
-            id: Set(account.id.to_string()),
-            name: Set(account.name.clone()),
-            model: Set(account.model.clone()),
-            state: Set(word(account.state)),
-            plan: Set(account.license.subscription.plan.clone()),
-            purchased: Set(account.license.purchased.map(i64::from)),
-            expire_time: Set(micros(account.license.subscription.expire_time)),
-            grace_end_time: Set(micros(account.license.subscription.grace_end_time)),
-            over_limit: Set(false),
-            over_limit_end_time: Set(None),
-            over_limit_clear_time: Set(None),
-            seats_as_of: Set(micros(account.license.seats_as_of)),
-            subscription_as_of: Set(micros(account.license.subscription_as_of)),
-            revision: Set(account.revision),
-            nonce: Set(nonce),
-            chg_xid: Set(0),
-            event_hash: Set(account.event_hash.clone()),
-            create_time: Set(account.create_time.micros()),
-            suspend_time: Set(micros(account.suspend_time)),
-            close_time: Set(micros(account.close_time)),
-            changed_time: Set(account.create_time.micros()),
-            changed_event: Set(event_kind.to_owned()),
-            changed_revision: Set(account.revision),
-        };
-        account::Entity::insert(row).exec_without_returning(&self.inner).await?;
+        account::Entity::insert(new_row(account, nonce, event_kind))
+            .exec_without_returning(&self.inner)
+            .await?;
         Ok(())
     }
 
@@ -190,6 +167,35 @@ impl Tx {
     pub async fn account_models(&self) -> Result<Vec<String>, Error> {
         let query = account::Entity::find().select_only().column(account::Column::Model).distinct();
         Ok(query.into_tuple().all(&self.inner).await?)
+    }
+}
+
+/// The row of a new account, which no transaction has changed since.
+pub(crate) fn new_row(account: &Account, nonce: i64, event_kind: &str) -> account::ActiveModel {
+    account::ActiveModel {
+        id: Set(account.id.to_string()),
+        name: Set(account.name.clone()),
+        model: Set(account.model.clone()),
+        state: Set(word(account.state)),
+        plan: Set(account.license.subscription.plan.clone()),
+        purchased: Set(account.license.purchased.map(i64::from)),
+        expire_time: Set(micros(account.license.subscription.expire_time)),
+        grace_end_time: Set(micros(account.license.subscription.grace_end_time)),
+        over_limit: Set(false),
+        over_limit_end_time: Set(None),
+        over_limit_clear_time: Set(None),
+        seats_as_of: Set(micros(account.license.seats_as_of)),
+        subscription_as_of: Set(micros(account.license.subscription_as_of)),
+        revision: Set(account.revision),
+        nonce: Set(nonce),
+        chg_xid: Set(0),
+        event_hash: Set(account.event_hash.clone()),
+        create_time: Set(account.create_time.micros()),
+        suspend_time: Set(micros(account.suspend_time)),
+        close_time: Set(micros(account.close_time)),
+        changed_time: Set(account.create_time.micros()),
+        changed_event: Set(event_kind.to_owned()),
+        changed_revision: Set(account.revision),
     }
 }
 

@@ -48,12 +48,7 @@ impl Tx {
     /// [`Error::Exists`] when the stream already has the revision, which the account's lock rules
     /// out.
     pub async fn event_append(&self, previous: &str, events: &[NewEvent]) -> Result<String, Error> {
-        let mut hash = previous.to_owned();
-        let mut rows = Vec::with_capacity(events.len());
-        for new in events {
-            hash = new.event.hash(&hash);
-            rows.push(to_row(new, hash.clone())?);
-        }
+        let (rows, hash) = rows(previous, events)?;
         insert_all(self, rows).await?;
         Ok(hash)
     }
@@ -127,6 +122,17 @@ impl Tx {
             .map(from_row)
             .collect()
     }
+}
+
+/// The rows of events that follow the hash `previous`, and the newest hash.
+pub(crate) fn rows(previous: &str, events: &[NewEvent]) -> Result<(Vec<event::ActiveModel>, String), Error> {
+    let mut hash = previous.to_owned();
+    let mut rows = Vec::with_capacity(events.len());
+    for new in events {
+        hash = new.event.hash(&hash);
+        rows.push(to_row(new, hash.clone())?);
+    }
+    Ok((rows, hash))
 }
 
 fn to_row(NewEvent { event, personal }: &NewEvent, hash: String) -> Result<event::ActiveModel, Error> {

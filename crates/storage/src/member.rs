@@ -79,22 +79,7 @@ impl Tx {
     /// # Errors
     /// [`Error::Exists`] when a user is a member already.
     pub async fn member_insert_many(&self, members: &[Member], stamp: Stamp<'_>) -> Result<(), Error> {
-        let rows = members.iter().map(|member| member::ActiveModel {
-            account_id: Set(member.account_id.to_string()),
-            user_id: Set(member.user_id.to_string()),
-            join_time: Set(member.join_time.micros()),
-            state_time: Set(member.suspend_time.unwrap_or(member.join_time).micros()),
-            role_time: Set(member.join_time.micros()),
-            seat_time: Set(member.join_time.micros()),
-            first_sign_in_time: Set(micros(member.first_sign_in_time)),
-            last_sign_in_time: Set(micros(member.last_sign_in_time)),
-            invited_by: Set(member.invited_by.as_ref().map(ToString::to_string)),
-            changed_time: Set(stamp.time.micros()),
-            changed_event: Set(stamp.event_kind.to_owned()),
-            changed_revision: Set(stamp.revision),
-            ..changing(member)
-        });
-        insert_all(self, rows.collect()).await?;
+        insert_all(self, members.iter().map(|member| new_row(member, stamp)).collect()).await?;
         let links = members.iter().flat_map(|member| member.identities.iter().map(move |i| link(member, i)));
         insert_all(self, links.collect()).await
     }
@@ -399,6 +384,25 @@ fn link(member: &Member, given: &MemberIdentity) -> member_identity::ActiveModel
         user_id: Set(member.user_id.to_string()),
         issuer: Set(given.issuer.clone()),
         username_key: Set(username_key(&given.username)),
+    }
+}
+
+/// The row of a new member.
+pub(crate) fn new_row(member: &Member, stamp: Stamp<'_>) -> member::ActiveModel {
+    member::ActiveModel {
+        account_id: Set(member.account_id.to_string()),
+        user_id: Set(member.user_id.to_string()),
+        join_time: Set(member.join_time.micros()),
+        state_time: Set(member.suspend_time.unwrap_or(member.join_time).micros()),
+        role_time: Set(member.join_time.micros()),
+        seat_time: Set(member.join_time.micros()),
+        first_sign_in_time: Set(micros(member.first_sign_in_time)),
+        last_sign_in_time: Set(micros(member.last_sign_in_time)),
+        invited_by: Set(member.invited_by.as_ref().map(ToString::to_string)),
+        changed_time: Set(stamp.time.micros()),
+        changed_event: Set(stamp.event_kind.to_owned()),
+        changed_revision: Set(stamp.revision),
+        ..changing(member)
     }
 }
 

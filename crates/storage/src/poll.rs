@@ -21,21 +21,28 @@ use crate::store::{ConnectOptions, Store, postgres_options};
 const CHANNEL: &str = "usher_changes";
 /// How long a poll may take.
 const POLL_TIMEOUT: Duration = Duration::from_millis(800);
+/// After so long without a wake the connection may be one that went silent, and is made anew.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// How long a writer tries to wake the others.
 const WAKE_TIMEOUT: Duration = Duration::from_millis(50);
 
+/// The table's own number changes when a dump is restored over it.
 const SNAPSHOT: &str = "\
 SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin, \
+pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS xmax, \
 (SELECT value FROM meta WHERE key = 'epoch') AS epoch, \
-left(pg_walfile_name(pg_current_wal_lsn()), 8) AS timeline";
+left(pg_walfile_name(pg_current_wal_lsn()), 8) || ' ' || 'account'::regclass::oid AS history, \
+pg_postmaster_start_time()::text AS start";
 
-const CHANGED: &str = "SELECT id, revision, nonce FROM account WHERE chg_xid >= $1";
+const CHANGED: &str = "SELECT id, revision, nonce, chg_xid FROM account WHERE chg_xid >= $1";
 
 #[derive(FromQueryResult)]
 struct SnapshotRow {
     xmin: i64,
+    xmax: i64,
     epoch: Option<String>,
-    timeline: String,
+    history: String,
+    start: String,
 }
 
 #[derive(FromQueryResult)]
@@ -43,6 +50,7 @@ struct ChangedRow {
     id: String,
     revision: i64,
     nonce: i64,
+    chg_xid: i64,
 }
 
 /// An account that changed since the poll before, or not long before that.
@@ -59,8 +67,15 @@ pub struct ChangedAccount {
 pub struct Polled {
     /// The shared epoch; another one means that a backup was restored.
     pub epoch: String,
-    /// The server's timeline; another one means a failover.
-    pub timeline: String,
+    /// The server's timeline and the tables themselves; others mean a failover or a restored dump.
+    pub history: String,
+    /// When the server started. Files may have been changed while it did not run.
+    pub start: String,
+    /// Its transactions count from lower than they did: the files are of an earlier time.
+    pub went_back: bool,
+    /// How many accounts carry numbers of transactions that are yet to come: a dump of another server,
+    /// restored without a new epoch. They are found in every poll.
+    pub foreign: usize,
     pub changed: Vec<ChangedAccount>,
 }
 
@@ -77,7 +92,9 @@ impl Poller {
     pub async fn connect(options: &ConnectOptions) -> Result<Self, Error> {
         // Two, because one that went silent takes a while to be given up.
         let options = ConnectOptions { connections_max: 2, ..options.clone() };
-        let connection = Database::connect(postgres_options(&options)).await?;
+        let mut options = postgres_options(&options);
+        options.set_application_name("usher poller");
+        let connection = Database::connect(options).await?;
         Ok(Self { connection, xmin: None })
     }
 
@@ -108,6 +125,7 @@ impl Poller {
             None => Vec::new(),
         };
         tx.commit().await?;
+        let foreign = changed.iter().filter(|row| row.chg_xid >= snapshot.xmax).count();
         let changed: Result<_, Error> = changed
             .into_iter()
             .map(|row| {
@@ -115,8 +133,15 @@ impl Poller {
             })
             .collect();
         let changed = changed?;
-        self.xmin = Some(snapshot.xmin);
-        Ok(Polled { epoch: snapshot.epoch.unwrap_or_default(), timeline: snapshot.timeline, changed })
+        let former = self.xmin.replace(snapshot.xmin);
+        Ok(Polled {
+            epoch: snapshot.epoch.unwrap_or_default(),
+            history: snapshot.history,
+            start: snapshot.start,
+            went_back: former.is_some_and(|former| snapshot.xmin < former),
+            foreign,
+            changed,
+        })
     }
 }
 
@@ -139,12 +164,13 @@ impl Wakes {
     /// that wakes may have been missed.
     ///
     /// # Errors
-    /// When the connection is lost.
+    /// When the connection is lost, or was silent for long.
     pub async fn next(&mut self) -> Result<(), Error> {
-        match self.listener.try_recv().await {
-            Ok(Some(_)) => Ok(()),
-            Ok(None) => Err(Error::Unavailable("the connection for wakes was lost".into())),
-            Err(error) => Err(Error::Unavailable(error.to_string())),
+        match tokio::time::timeout(SILENCE_MAX, self.listener.try_recv()).await {
+            Ok(Ok(Some(_))) => Ok(()),
+            Ok(Ok(None)) => Err(Error::Unavailable("the connection for wakes was lost".into())),
+            Ok(Err(error)) => Err(Error::Unavailable(error.to_string())),
+            Err(_) => Err(Error::Unavailable("the connection for wakes was silent".into())),
         }
     }
 }

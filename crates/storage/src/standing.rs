@@ -75,7 +75,8 @@ impl Store {
         subject: Option<&UserId>,
     ) -> Result<Option<StandingFacts>, Error> {
         let statement = statement(self.backend(), account, subject);
-        Row::find_by_statement(statement).one(self.connection()).await?.map(from_row).transpose()
+        let read = async { Ok(Row::find_by_statement(statement).one(self.connection()).await?) };
+        self.presence().patiently(read).await?.map(from_row).transpose()
     }
 }
 

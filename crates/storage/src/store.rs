@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sea_orm::sqlx::{self, Connection as _};
@@ -14,13 +14,14 @@ use tokio::sync::Semaphore;
 
 use crate::error::Error;
 use crate::migration;
+use crate::presence::Presence;
 
 /// How long a change waits for the account's row before it is told to try again.
 const LOCK_TIMEOUT_MS: &str = "2000";
 const STATEMENT_TIMEOUT_MS: &str = "3000";
 const IDLE_IN_TRANSACTION_TIMEOUT_MS: &str = "5000";
-/// How long a returned connection may take to prove that it lives; see [`postgres`].
-const RETURN_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a connection may take to prove that it lives; see [`postgres_options`].
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +52,9 @@ impl ConnectOptions {
 pub struct Store {
     connection: DatabaseConnection,
     engine: Engine,
+    url: Arc<str>,
+    presence: Presence,
+    transaction_max: Arc<OnceLock<Duration>>,
     /// SQLite has one writer at a time; waiting here is fair, waiting in SQLite is not.
     write_turn: Option<Arc<Semaphore>>,
     /// Held as long as the store lives: no second process may use the SQLite file, because caches
@@ -123,9 +127,33 @@ impl Store {
             None => None,
         };
         let tx = self.begin(true).await?;
-        let result = work(&tx).await?;
-        tx.inner.commit().await.map_err(|e| Error::CommitUnknown(e.to_string()))?;
+        let result = self.in_time(work(&tx)).await?;
+        let commit = async { tx.inner.commit().await.map_err(|e| Error::CommitUnknown(e.to_string())) };
+        match self.transaction_max.get() {
+            None => commit.await?,
+            Some(limit) => {
+                let late = |_| Error::CommitUnknown("it took too long".into());
+                tokio::time::timeout(*limit, commit).await.map_err(late)??;
+            }
+        }
         Ok(result)
+    }
+
+    /// From now on no transaction of this store may take longer: when the network goes silent the
+    /// server's own time limits are of no help, and a connection that waits would be lost to the pool.
+    pub fn limit_transactions(&self, limit: Duration) {
+        // The first one to say so is the only one.
+        let _ = self.transaction_max.set(limit);
+    }
+
+    async fn in_time<T, E: From<Error>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        match self.transaction_max.get() {
+            None => work.await,
+            Some(limit) => {
+                let late = |_| Error::Unavailable("a transaction took too long".into());
+                tokio::time::timeout(*limit, work).await.map_err(late)?
+            }
+        }
     }
 
     /// Reads from one snapshot.
@@ -137,8 +165,8 @@ impl Store {
         work: impl AsyncFnOnce(&Tx) -> Result<T, E> + Send,
     ) -> Result<T, E> {
         let tx = self.begin(false).await?;
-        let result = work(&tx).await?;
-        tx.inner.commit().await.map_err(Error::from)?;
+        let result = self.in_time(work(&tx)).await?;
+        self.in_time(async { tx.inner.commit().await.map_err(Error::from) }).await?;
         Ok(result)
     }
 
@@ -156,7 +184,8 @@ impl Store {
                 ..Default::default()
             },
         };
-        let inner = self.connection.begin_with_options(options).await?;
+        let begin = async { Ok(self.connection.begin_with_options(options).await?) };
+        let inner = self.presence.patiently(self.in_time(begin)).await?;
         Ok(Tx { inner, engine: self.engine })
     }
 
@@ -168,12 +197,12 @@ impl Store {
         self.connection.get_database_backend()
     }
 
-    /// Whether the database answers.
-    ///
-    /// # Errors
-    /// When it does not.
-    pub async fn ping(&self) -> Result<(), Error> {
-        self.connection.ping().await.map_err(Error::from)
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn presence(&self) -> &Presence {
+        &self.presence
     }
 
     pub async fn close(self) {
@@ -211,6 +240,9 @@ async fn sqlite(options: &ConnectOptions) -> Result<Store, Error> {
     Ok(Store {
         connection,
         engine: Engine::Sqlite,
+        url: options.url.as_str().into(),
+        presence: Presence::new(),
+        transaction_max: Arc::default(),
         write_turn: Some(Arc::new(Semaphore::new(1))),
         _file_lock: file_lock,
     })
@@ -241,7 +273,15 @@ async fn postgres(options: &ConnectOptions) -> Result<Store, Error> {
     let connection = Database::connect(postgres_options(options)).await.map_err(|e| {
         Error::Unavailable(format!("cannot connect to PostgreSQL: {e}; check `database.url`"))
     })?;
-    Ok(Store { connection, engine: Engine::Postgres, write_turn: None, _file_lock: None })
+    Ok(Store {
+        connection,
+        engine: Engine::Postgres,
+        url: options.url.as_str().into(),
+        presence: Presence::new(),
+        transaction_max: Arc::default(),
+        write_turn: None,
+        _file_lock: None,
+    })
 }
 
 /// A pool that gives up what is lost, on the server and here.
@@ -266,15 +306,20 @@ pub(crate) fn postgres_options(options: &ConnectOptions) -> sea_orm::ConnectOpti
     // meanwhile; a silent network would leak every permit for good (transact-rs/sqlx#4349). An
     // error here closes the connection hard.
     connect.map_sqlx_postgres_pool_opts(|pool| {
-        pool.after_release(|connection, _| {
-            Box::pin(async move {
-                match tokio::time::timeout(RETURN_TIMEOUT, connection.ping()).await {
-                    Ok(Ok(())) => Ok(true),
-                    Ok(Err(error)) => Err(error),
-                    Err(_) => Err(sqlx::Error::PoolTimedOut),
-                }
-            })
-        })
+        pool.after_release(|connection, _| Box::pin(lives(connection)))
+            // The same before use: its own test would wait for a dead one as long as a call may wait.
+            .test_before_acquire(false)
+            .before_acquire(|connection, _| Box::pin(lives(connection)))
     });
+    connect.test_before_acquire(false);
     connect
+}
+
+/// Whether the connection answers, soon.
+async fn lives(connection: &mut sqlx::PgConnection) -> Result<bool, sqlx::Error> {
+    match tokio::time::timeout(PING_TIMEOUT, connection.ping()).await {
+        Ok(Ok(())) => Ok(true),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(sqlx::Error::PoolTimedOut),
+    }
 }

@@ -83,7 +83,7 @@ impl Tx {
     /// # Errors
     /// [`Error::Exists`] when the id or the address is taken.
     pub async fn user_insert(&self, user: &User) -> Result<(), Error> {
-        user::Entity::insert(to_row(user)).exec_without_returning(&self.inner).await?;
+        user::Entity::insert(new_row(user)).exec_without_returning(&self.inner).await?;
         Ok(())
     }
 
@@ -92,7 +92,7 @@ impl Tx {
     /// # Errors
     /// [`Error::Exists`] when an id or an address is taken.
     pub async fn user_insert_many(&self, users: &[User]) -> Result<(), Error> {
-        insert_all(self, users.iter().map(to_row).collect()).await
+        insert_all(self, users.iter().map(new_row).collect()).await
     }
 
     /// Those of the users that there are, in no order. At most [`crate::PAGE_SIZE_MAX`] ids.
@@ -331,7 +331,8 @@ async fn identity_find(tx: &Tx, which: Condition) -> Result<Vec<Identity>, Error
         .collect()
 }
 
-fn to_row(user: &User) -> user::ActiveModel {
+/// The row of a new user.
+pub(crate) fn new_row(user: &User) -> user::ActiveModel {
     user::ActiveModel {
         id: Set(user.id.to_string()),
         create_time: Set(user.create_time.micros()),

@@ -39,7 +39,8 @@ fn failed(output: &Output, words: &[&str]) {
 fn help_names_every_command_and_fits_a_terminal() {
     let help = succeeded(&usher(&["--help"]));
     let commands = [
-        "serve", "demo", "migrate", "account", "import", "export", "audit", "roles", "check", "health", "doctor",
+        "serve", "demo", "migrate", "account", "import", "export", "audit", "roles", "check", "health",
+        "doctor",
     ];
     for command in commands {
         assert!(help.contains(&format!("\n  {command} ")), "{command} in {help}");

@@ -158,7 +158,7 @@ async fn a_rolling_restart_fails_no_call() {
     for round in 0..rounds * REPLICAS {
         let at = round % REPLICAS;
         let old = replicas.remove(at);
-        old.signal();
+        old.signal("TERM");
         let code = tokio::task::spawn_blocking(move || old.wait()).await.unwrap();
         assert_eq!(code, Some(0), "a replica ends well");
         replicas.insert(at, replica(&database.url, &addresses[at]));

@@ -53,7 +53,7 @@ async fn those_who_follow_do_not_hold_up_the_end(engine: Engine) {
     let mut members = MemberServiceClient::new(connection.clone());
     members.invite_user(inviting("acme", Platform, "ivy@x.example", "editor")).await.unwrap();
     assert!(events.message().await.unwrap().is_some());
-    server.signal();
+    server.signal("TERM");
     while health.message().await.unwrap().is_some() {}
     while events.message().await.unwrap().is_some() {}
     let (code, log) = ended(server).await;
@@ -68,7 +68,7 @@ async fn calls_are_taken_until_clients_have_heard(engine: Engine) {
     let connection = channel(&server.url).await;
     let mut health = HealthClient::new(connection.clone()).watch(watching()).await.unwrap().into_inner();
     while health.message().await.unwrap().unwrap().status() != Serving {}
-    server.signal();
+    server.signal("TERM");
     assert_eq!(health.message().await.unwrap().unwrap().status(), NotServing);
     // A client that has not heard yet, on a new connection.
     let late = channel(&server.url).await;
@@ -91,7 +91,7 @@ async fn what_does_not_finish_is_cut() {
     let asking = tokio_stream::StreamExt::chain(tokio_stream::once(list), tokio_stream::pending());
     let mut stream = reflection.server_reflection_info(asking).await.unwrap().into_inner();
     stream.message().await.unwrap();
-    server.signal();
+    server.signal("TERM");
     let (code, log) = ended(server).await;
     assert_eq!(code, Some(0), "{log:#?}");
     assert!(log.iter().any(|line| line.contains("are cut")), "{log:#?}");
@@ -103,8 +103,8 @@ async fn a_second_signal_stops_at_once() {
     let directory = TempDir::new().unwrap();
     let database = Database::fresh(Engine::Sqlite, directory.path());
     let server = serve(&database.url, 600, 600);
-    server.signal();
+    server.signal("TERM");
     server.line("a second signal");
-    server.signal();
+    server.signal("TERM");
     assert_eq!(ended(server).await.0, Some(130));
 }

@@ -7,11 +7,14 @@ use usher_domain::account::Account;
 use usher_domain::caller::{Acting, Caller};
 use usher_domain::event::{Event, Facts, Personal, Stream};
 use usher_domain::id::AccountId;
+use usher_domain::license::Seats;
+use usher_domain::time::Time;
 use usher_storage::{Mail, MailKind, NewEvent, RequestKey, Stamp, Tx};
 
 use super::access::Access;
 use super::{App, REQUEST_MEMORY};
 use crate::error::Error;
+use crate::faults::{self, Fault};
 use crate::guard::Guard;
 use crate::random;
 
@@ -50,6 +53,8 @@ pub struct Scene<'a> {
     /// The kind of the last event about the account itself.
     account_event: Option<&'static str>,
     has_mail: bool,
+    /// Only when that mistake is made.
+    seats_unlocked: Option<Seats>,
 }
 
 /// Something that happened, as a use case says it.
@@ -116,6 +121,10 @@ where
         request_id: change.request_id.clone(),
     };
     let now = app.clock.now();
+    let seats_unlocked = match faults::is(Fault::SeatsUnlocked) {
+        true => count_seats(app, &change.account_id, now).await?,
+        false => None,
+    };
     let (changed, has_mail) = app
         .store
         .write(async |tx: &Tx| {
@@ -128,6 +137,7 @@ where
                 account => Access::open(&app.roles, now, tx, account, &change.acting).await?,
             };
             let mut scene = Scene::begin(app, tx, access, caller, change);
+            scene.seats_unlocked = seats_unlocked;
             if let Some(action) = guard.action {
                 scene.access.require(action)?;
             }
@@ -150,12 +160,21 @@ where
     Ok(changed)
 }
 
+async fn count_seats(app: &App, account: &AccountId, now: Time) -> Result<Option<Seats>, Error> {
+    app.store
+        .read(async |tx: &Tx| match tx.account_fetch(account).await? {
+            Some(account) => Ok(Some(tx.seats(&account, now).await?)),
+            None => Ok(None),
+        })
+        .await
+}
+
 /// The remembered result of the same request, if it was made before.
 pub(super) async fn replay<T: DeserializeOwned>(
     tx: &Tx,
     key: &RequestKey,
     change: &Change,
-    now: usher_domain::time::Time,
+    now: Time,
 ) -> Result<Option<Changed<T>>, Error> {
     if key.request_id.is_empty() || change.digest.is_empty() {
         return Ok(None);
@@ -176,7 +195,7 @@ pub(super) async fn remember<T: Serialize>(
     key: &RequestKey,
     change: &Change,
     changed: &Changed<T>,
-    now: usher_domain::time::Time,
+    now: Time,
 ) -> Result<(), Error> {
     if key.request_id.is_empty() || change.digest.is_empty() {
         return Ok(());
@@ -195,11 +214,32 @@ impl<'a> Scene<'a> {
         caller: &'a Caller,
         change: &'a Change,
     ) -> Self {
-        Self { app, tx, access, caller, change, events: Vec::new(), account_event: None, has_mail: false }
+        Self {
+            app,
+            tx,
+            access,
+            caller,
+            change,
+            events: Vec::new(),
+            account_event: None,
+            has_mail: false,
+            seats_unlocked: None,
+        }
     }
 
     pub fn account(&self) -> &Account {
         &self.access.account
+    }
+
+    /// The account's seat figures, counted under its lock.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn seats(&self) -> Result<Seats, Error> {
+        match self.seats_unlocked {
+            Some(seats) => Ok(seats),
+            None => Ok(self.tx.seats(self.account(), self.access.now).await?),
+        }
     }
 
     /// What a member's row is stamped with by this change.
@@ -275,7 +315,7 @@ pub(super) fn event(
     (caller, change): (&Caller, &Change),
     stream: Stream,
     (revision, index): (i64, usize),
-    now: usher_domain::time::Time,
+    now: Time,
     what: Happened<'_>,
 ) -> Result<NewEvent, Error> {
     let personal = if what.personal.is_empty() {

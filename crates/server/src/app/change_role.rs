@@ -56,7 +56,7 @@ async fn decide(scene: &mut Scene<'_>, command: &ChangeRole) -> Result<MemberOut
     let had_seat = target.member.seat;
     if new.uses_seat && !target.role.uses_seat {
         scene.account().require_open(scene.access.now)?;
-        scene.tx.seats(scene.account(), scene.access.now).await?.require_spare()?;
+        scene.seats().await?.require_spare()?;
         target.member.seat = true;
     } else if !new.uses_seat {
         target.member.seat = false;

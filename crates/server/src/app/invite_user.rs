@@ -73,7 +73,7 @@ async fn decide(scene: &mut Scene<'_>, command: &InviteUser) -> Result<InviteOut
         .map(|identity| resolve_issuer(scene.app, identity, "identity"))
         .transpose()?;
     let found = find(scene, command, identity.as_ref()).await?;
-    let seats = scene.tx.seats(scene.account(), scene.access.now).await?;
+    let seats = scene.seats().await?;
     let decided = invite(scene.access.now, scene.account(), seats, (&role.id, rules(role)), found.known)?;
     let seat = match decided {
         Invited::AlreadyOpen(id) => return already_open(scene, command, &id).await,

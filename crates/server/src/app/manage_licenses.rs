@@ -128,7 +128,7 @@ impl Plan {
             return Err(Error::RevisionChanged { revision: account.revision });
         }
         Ok(Self {
-            seats: scene.tx.seats(account, scene.access.now).await?,
+            seats: scene.seats().await?,
             members: BTreeMap::new(),
             results: Vec::new(),
             happened: Vec::new(),

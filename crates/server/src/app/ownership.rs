@@ -246,7 +246,7 @@ async fn hand_over(scene: &mut Scene<'_>, transfer: &OwnershipTransfer) -> Resul
 
 async fn give(scene: &mut Scene<'_>, mut member: Member, role: &Role) -> Result<(), Error> {
     if role.uses_seat && !member.seat {
-        scene.tx.seats(scene.account(), scene.access.now).await?.require_spare()?;
+        scene.seats().await?.require_spare()?;
     }
     let before = std::mem::replace(&mut member.role, role.id.to_string());
     member.seat = role.uses_seat;

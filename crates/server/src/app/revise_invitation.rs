@@ -82,7 +82,7 @@ async fn update(scene: &mut Scene<'_>, command: &UpdateInvitation) -> Result<Inv
         may_gain_role(&new.id, rules(new))?;
         if new.uses_seat && !before.uses_seat {
             scene.account().require_open(scene.access.now)?;
-            scene.tx.seats(scene.account(), scene.access.now).await?.require_spare()?;
+            scene.seats().await?.require_spare()?;
         }
         after.role = new.id.to_string();
         after.uses_seat = new.uses_seat;
@@ -228,7 +228,7 @@ async fn require_revivable(scene: &Scene<'_>, invitation: &Invitation) -> Result
         .into());
     }
     if invitation.uses_seat {
-        scene.tx.seats(scene.account(), scene.access.now).await?.require_spare()?;
+        scene.seats().await?.require_spare()?;
     }
     Ok(())
 }

@@ -80,7 +80,7 @@ async fn reactivate(scene: &mut Scene<'_>, user_id: &UserId) -> Result<MemberOut
     }
     scene.account().require_open(scene.access.now)?;
     if target.role.uses_seat {
-        scene.tx.seats(scene.account(), scene.access.now).await?.require_spare()?;
+        scene.seats().await?.require_spare()?;
     }
     target.member.seat = target.role.uses_seat;
     target.member.state = MemberState::Active;

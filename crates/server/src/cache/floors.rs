@@ -3,16 +3,13 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
-use std::time::Duration;
 
 use foldhash::fast::RandomState;
-use parking_lot::RwLock;
 use usher_domain::id::AccountId;
 
 use super::lease::Moment;
-
-/// Cores do not wait for each other's look-ups.
-const SHARDS: usize = 64;
+use crate::faults::{self, Fault};
+use crate::sync::{RwLock, SHARDS};
 
 #[derive(Clone, Copy)]
 struct Floor {
@@ -43,6 +40,9 @@ impl Floors {
 
     /// 0 when nothing is known.
     pub(super) fn of(&self, account: &str) -> i64 {
+        if faults::is(Fault::NoFloor) {
+            return 0;
+        }
         self.shard(account).read().get(account).map_or(0, |floor| floor.revision)
     }
 
@@ -67,12 +67,17 @@ impl Floors {
         nonce.is_none() || floor.nonce.is_none()
     }
 
-    /// Drops floors so old that no entry or load from before them can be left.
-    pub(super) fn prune(&self, now: Moment, life: Duration) {
+    /// Whether any was last raised before the moment.
+    pub(super) fn any_before(&self, moment: Moment) -> bool {
+        self.shards.iter().any(|shard| shard.read().values().any(|floor| floor.raised < moment))
+    }
+
+    /// Drops floors last raised before the moment; nothing read before it may be used from then on.
+    pub(super) fn drop_before(&self, moment: Moment) {
         for shard in &self.shards {
-            let has_old = shard.read().values().any(|floor| now.since(floor.raised) > life);
+            let has_old = shard.read().values().any(|floor| floor.raised < moment);
             if has_old {
-                shard.write().retain(|_, floor| now.since(floor.raised) <= life);
+                shard.write().retain(|_, floor| floor.raised >= moment);
             }
         }
     }
@@ -83,46 +88,5 @@ impl Floors {
 
     pub(super) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.read().len()).sum()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn account(id: &str) -> AccountId {
-        AccountId::parse(id).unwrap()
-    }
-
-    #[test]
-    fn floors_rise_and_never_fall() {
-        let floors = Floors::default();
-        let now = Moment::now();
-        assert!(floors.raise(&account("a"), 5, Some(1), now));
-        // A late poll of a moment before: nothing is wrong as long as the nonces were not both polled.
-        assert!(floors.raise(&account("a"), 6, None, now));
-        assert!(floors.raise(&account("a"), 5, Some(1), now));
-        assert_eq!((floors.of("a"), floors.of("b")), (6, 0));
-    }
-
-    #[test]
-    fn the_same_revision_with_another_history_is_seen() {
-        let floors = Floors::default();
-        let now = Moment::now();
-        assert!(floors.raise(&account("a"), 5, Some(1), now));
-        assert!(floors.raise(&account("a"), 5, Some(1), now));
-        assert!(!floors.raise(&account("a"), 5, Some(2), now));
-        assert!(!floors.raise(&account("a"), 4, Some(3), now));
-    }
-
-    #[test]
-    fn only_old_floors_are_dropped() {
-        let floors = Floors::default();
-        floors.raise(&account("a"), 5, None, Moment::now());
-        floors.prune(Moment::now(), Duration::from_secs(60));
-        assert_eq!(floors.len(), 1);
-        std::thread::sleep(Duration::from_millis(5));
-        floors.prune(Moment::now(), Duration::from_millis(1));
-        assert_eq!(floors.len(), 0);
     }
 }

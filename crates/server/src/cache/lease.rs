@@ -1,9 +1,9 @@
 //! How long what is in memory may be believed.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
+use crate::faults::{self, Fault};
+use crate::sync::{AtomicU64, Ordering, boottime};
 
 /// A moment of this machine's own clock that counts through suspension: a server that slept must
 /// not believe that no time went by. Nanoseconds since the boot.
@@ -12,15 +12,23 @@ pub struct Moment(u64);
 
 impl Moment {
     pub fn now() -> Self {
-        let time = clock_gettime(ClockId::Boottime);
-        let nanos = time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec);
         // 0 is "never", see `Lease`.
-        Self(u64::try_from(nanos).unwrap_or(1).max(1))
+        Self(boottime().max(1))
     }
 
     /// How long ago `earlier` was; zero when it lies in the future.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// `None` when the machine was not running then.
+    pub(super) fn minus(self, span: Duration) -> Option<Self> {
+        let nanos = u64::try_from(span.as_nanos()).ok()?;
+        self.0.checked_sub(nanos).map(Self)
+    }
+
+    pub(super) fn nanos(self) -> u64 {
+        self.0
     }
 }
 
@@ -52,6 +60,9 @@ impl Lease {
 
     /// Whether every change that was acknowledged `staleness_max` ago has raised its floor.
     pub(super) fn holds(&self, now: Moment) -> bool {
+        if faults::is(Fault::NoLease) {
+            return true;
+        }
         match &self.kind {
             Kind::Alone => true,
             Kind::Polled { staleness_max, .. } => self.age(now).is_some_and(|age| age <= *staleness_max),

@@ -94,17 +94,23 @@ fn consistency(config: &config::Config) -> String {
     if config.database.url.starts_with("sqlite:") {
         return "SQLite: this process is alone, and a change is seen by the next check".to_owned();
     }
+    let (staleness, poll) = (cache.staleness_max_ms, cache.poll_interval_ms);
     let outage = match cache.outage_grace_ms {
-        0 => "then they are UNAVAILABLE".to_owned(),
+        0 => "after that they are UNAVAILABLE, never a guess (`cache.outage_grace_ms` would prolong it)"
+            .to_owned(),
         grace => format!(
-            "then they go on for {grace} ms from memory and say `stale`, and are UNAVAILABLE after that"
+            "after that they go on from memory for {grace} ms more and say `stale`, and a right that was revoked \
+             meanwhile may still be granted; then they are UNAVAILABLE (`cache.outage_grace_ms`)"
         ),
     };
     format!(
-        "PostgreSQL: an acknowledged change is seen by every check that starts {} ms later on any server \
-         (polls every {} ms); with the change's consistency token, or fully consistent, at once. Without the \
-         database checks go on until the last poll is that old; {outage}",
-        cache.staleness_max_ms, cache.poll_interval_ms
+        "PostgreSQL, any number of servers:\n  \
+         an acknowledged change is known to every check that starts {staleness} ms later, on any server \
+         (`cache.staleness_max_ms`), and usually within milliseconds: each server looks for changes every {poll} ms \
+         (`cache.poll_interval_ms`) and is woken by whoever makes one\n  \
+         a check with the change's consistency token, or fully consistent, knows it at once\n  \
+         without the database checks go on from memory until the last look is {staleness} ms old; {outage}\n  \
+         changes fail at once without it"
     )
 }
 

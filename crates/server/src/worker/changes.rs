@@ -21,7 +21,7 @@ pub async fn run(app: App, options: ConnectOptions, every: Duration, stop: Cance
     let wake = Arc::new(Notify::new());
     let listener = tokio::spawn(listen(options.clone(), wake.clone()));
     let mut poller = None;
-    let mut seen: Option<(String, String)> = None;
+    let mut seen = Seen::default();
     let mut is_away = false;
     while !stop.is_cancelled() {
         let began = Moment::now();
@@ -29,6 +29,7 @@ pub async fn run(app: App, options: ConnectOptions, every: Duration, stop: Cance
         app.counters.polled(Moment::now().since(began), polled.is_ok());
         match polled {
             Ok(polled) => {
+                app.store.is_there();
                 if std::mem::take(&mut is_away) {
                     tracing::info!("the database answers again; checks come from memory");
                 }
@@ -38,6 +39,7 @@ pub async fn run(app: App, options: ConnectOptions, every: Duration, stop: Cance
                 if !std::mem::replace(&mut is_away, true) {
                     tracing::warn!(%error, "polls fail: checks will be read from the database, or be unavailable");
                 }
+                app.store.probe().await;
             }
         }
         tokio::select! {
@@ -62,22 +64,46 @@ async fn poll(poller: &mut Option<Poller>, options: &ConnectOptions) -> Result<P
     poller.insert(connected).poll().await
 }
 
+/// What the polls before have seen.
+#[derive(Default)]
+struct Seen {
+    /// The server's history and when it started.
+    server: Option<(String, String)>,
+    has_foreign: bool,
+}
+
 /// Raises the floors and renews the lease; begins anew when the database is another one.
-fn apply(app: &App, polled: &Polled, began: Moment, seen: &mut Option<(String, String)>) {
-    let now = (polled.epoch.clone(), polled.timeline.clone());
-    let before = seen.replace(now.clone());
-    if before.is_some_and(|before| before != now) {
+fn apply(app: &App, polled: &Polled, began: Moment, seen: &mut Seen) {
+    let (history, start) = (polled.history.clone(), polled.start.clone());
+    let before = seen.server.replace((history, start));
+    let is_other = polled.epoch != *app.epoch()
+        || polled.went_back
+        || before.as_ref().is_some_and(|(history, _)| *history != polled.history);
+    let restarted = before.is_some_and(|(_, start)| start != polled.start);
+    if is_other {
         tracing::error!("the database was restored or failed over: everything in memory is dropped");
-        app.standings.clear();
         app.set_epoch(&polled.epoch);
+    } else if restarted {
+        // Its files may have been exchanged meanwhile, and nothing else would show it.
+        tracing::warn!("the database was restarted: everything in memory is read again");
+    }
+    if is_other || restarted {
+        app.standings.clear();
         return;
+    }
+    if polled.foreign > 0 && !std::mem::replace(&mut seen.has_foreign, true) {
+        let accounts = polled.foreign;
+        tracing::error!(
+            accounts,
+            "the database was restored from another server's dump: run `usher epoch bump`; until then \
+             every poll reads these accounts, and old consistency tokens are taken for new ones"
+        );
     }
     for changed in &polled.changed {
         let _ = app.changes.send(changed.id.clone());
     }
     if !app.standings.polled(&polled.changed, began) {
         tracing::error!("an account's history differs from what was seen: everything in memory is dropped");
-        app.standings.clear();
     }
 }
 

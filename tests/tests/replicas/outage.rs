@@ -1,0 +1,219 @@
+//! The database is away, or silent: what is still answered, for how long, and that everything heals.
+
+use std::time::{Duration, Instant};
+
+use tonic::{Code, Status};
+use usher_tests::cluster::Cluster;
+use usher_tests::harness::channel;
+use usher_tests::pb::authorization_service_client::AuthorizationServiceClient;
+use usher_tests::pb::member_service_client::MemberServiceClient;
+use usher_tests::proxy::{Proxy, Whom};
+use usher_tests::{INTEGRATE_IO, Platform, Process, Refused, acting, cast, pb};
+
+use crate::ready;
+
+/// One server on a PostgreSQL of its own, behind a network of its own.
+struct Alone {
+    // First, so that it ends before its database.
+    server: Process,
+    network: Proxy,
+    cluster: Cluster,
+    channel: tonic::transport::Channel,
+    _directory: tempfile::TempDir,
+}
+
+/// Longer than anything here takes to heal on a busy machine.
+const HEAL_MAX: Duration = Duration::from_secs(60);
+
+impl Alone {
+    async fn start(settings: &[&str]) -> Self {
+        let cluster = Cluster::start(&[]);
+        let network = Proxy::start(([127, 0, 0, 1], cluster.port()).into()).await;
+        let directory = tempfile::TempDir::new().unwrap();
+        let url = format!("postgres://postgres@{}/postgres", network.address);
+        let mails = format!("mail.directory={}", directory.path().display());
+        let mut arguments = vec!["serve", "--migrate", "--listen", "127.0.0.1:0", "--database-url", &url];
+        for setting in ["oauth.issuers=https://login.example", &mails].iter().chain(settings) {
+            arguments.extend(["--set", setting]);
+        }
+        let server = Process::start(&arguments);
+        let channel = channel(&server.url).await;
+        cast::fill(&channel, "acme", INTEGRATE_IO, 20).await;
+        Self { server, network, cluster, channel, _directory: directory }
+    }
+
+    async fn check(&self, user: &str) -> Result<pb::CheckPermissionResponse, Status> {
+        let request = pb::CheckPermissionRequest {
+            account_id: "acme".to_owned(),
+            subject: Some(pb::Subject { kind: Some(pb::subject::Kind::UserId(format!("acme-{user}"))) }),
+            action: "view".to_owned(),
+            resource: Some(pb::Resource { r#type: "job".to_owned(), ..Default::default() }),
+            ..Default::default()
+        };
+        let told = AuthorizationServiceClient::new(self.channel.clone()).check_permission(request).await;
+        told.map(tonic::Response::into_inner)
+    }
+
+    async fn change_role(&self, role: &str) -> Result<i64, Status> {
+        let request = pb::ChangeRoleRequest {
+            account_id: "acme".to_owned(),
+            acting: acting(Platform),
+            user_id: "acme-reader".to_owned(),
+            role: role.to_owned(),
+            ..Default::default()
+        };
+        let told = MemberServiceClient::new(self.channel.clone()).change_role(request).await;
+        told.map(|told| told.into_inner().revision)
+    }
+
+    /// Waits until checks and changes are answered again.
+    async fn heals(&self) {
+        let started = Instant::now();
+        loop {
+            if self.check("reader").await.is_ok_and(|told| !told.stale)
+                && self.change_role("reader").await.is_ok()
+            {
+                return;
+            }
+            assert!(started.elapsed() < HEAL_MAX, "it does not heal: {:#?}", self.server.logged());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+/// Unavailable, with the time to come back.
+#[track_caller]
+fn is_unavailable(status: &Status) {
+    let told = Refused::of(status);
+    assert_eq!((told.code, told.reason.as_str()), (Code::Unavailable, "STORE_UNAVAILABLE"), "{status:?}");
+    assert!(told.retry_after.is_some(), "{status:?}");
+}
+
+/// Asks until there is no answer, and returns the last answer's age: how long after `since` it was asked for.
+async fn until_unavailable(alone: &Alone, since: Instant) -> (Duration, Vec<bool>) {
+    let mut last = (Duration::ZERO, Vec::new());
+    loop {
+        let asked = since.elapsed();
+        match alone.check("reader").await {
+            Ok(told) => {
+                last.0 = asked;
+                last.1.push(told.stale);
+            }
+            Err(status) => {
+                is_unavailable(&status);
+                return last;
+            }
+        }
+        assert!(since.elapsed() < HEAL_MAX, "checks go on for ever");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_database_memory_answers_as_long_as_promised_and_changes_fail_at_once() {
+    if !ready() {
+        return;
+    }
+    let alone = Alone::start(&[]).await;
+    alone.check("reader").await.unwrap();
+    alone.cluster.stop();
+    let since = Instant::now();
+    let (answered, stale) = until_unavailable(&alone, since).await;
+    // 2 s is the bound; the last poll may have been a little before.
+    assert!(answered <= Duration::from_secs(2) && !stale.contains(&true), "{answered:?}");
+    // What was never in memory is unavailable too, and so are all other calls.
+    is_unavailable(&alone.check("nobody").await.unwrap_err());
+    // It is known by now, so a change does not wait for the pool's patience.
+    let asked = Instant::now();
+    is_unavailable(&alone.change_role("editor").await.unwrap_err());
+    let took = asked.elapsed();
+    assert!(took < Duration::from_secs(2), "a change fails at once: {took:?}");
+    alone.cluster.resume();
+    alone.heals().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_may_let_checks_go_on_and_they_say_so() {
+    if !ready() {
+        return;
+    }
+    let settings = ["cache.staleness_max_ms=1000", "cache.outage_grace_ms=2000"];
+    let alone = Alone::start(&settings).await;
+    alone.check("reader").await.unwrap();
+    alone.cluster.stop();
+    let (answered, stale) = until_unavailable(&alone, Instant::now()).await;
+    assert!(answered <= Duration::from_secs(3), "{answered:?}");
+    let fresh = stale.iter().take_while(|stale| !**stale).count();
+    assert!(
+        stale[fresh..].iter().all(|stale| *stale) && fresh < stale.len(),
+        "first fresh, then stale: {stale:?}"
+    );
+    alone.cluster.resume();
+    alone.heals().await;
+}
+
+/// Every connection of the pool waits for an answer when the network goes silent without a word. The calls are
+/// given up, and the pool must have all of its connections again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_network_costs_no_connection_for_good() {
+    if !ready() {
+        return;
+    }
+    const CONNECTIONS: usize = 3;
+    let alone = Alone::start(&["database.connections_max=3"]).await;
+    for round in 0..2 {
+        // Answers are lost: the calls wait on all connections, and some changes are made all the same.
+        alone.network.deafen(Whom::All);
+        let calls: Vec<_> = (0..CONNECTIONS * 2)
+            .map(|number| {
+                let (channel, number) = (alone.channel.clone(), number + round * 100);
+                tokio::spawn(async move {
+                    let request = cast::joining("acme", Platform, &format!("p{number}"), "reader");
+                    MemberServiceClient::new(channel).invite_user(request).await
+                })
+            })
+            .collect();
+        for call in calls {
+            let status = call.await.unwrap().expect_err("nothing is acknowledged that nobody knows of");
+            let excused = [Code::Unavailable, Code::DeadlineExceeded];
+            assert!(excused.contains(&status.code()), "{status:?}");
+        }
+        alone.network.heal();
+        alone.heals().await;
+        all_connections_work(&alone, CONNECTIONS, round).await;
+    }
+}
+
+/// While somebody holds the account's row, as many changes wait for it as the pool has connections.
+async fn all_connections_work(alone: &Alone, connections: usize, round: usize) {
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'usher' AND wait_event_type = 'Lock'";
+    let started = Instant::now();
+    for attempt in 0.. {
+        let mut holder = alone.cluster.sql_meanwhile(
+            "BEGIN; SELECT 1 FROM account WHERE id = 'acme' FOR UPDATE; SELECT pg_sleep(2); COMMIT",
+        );
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let calls: Vec<_> = (0..connections * 2)
+            .map(|number| {
+                let (channel, user) = (alone.channel.clone(), format!("q{round}-{attempt}-{number}"));
+                tokio::spawn(async move {
+                    let request = cast::joining("acme", Platform, &user, "reader");
+                    MemberServiceClient::new(channel).invite_user(request).await
+                })
+            })
+            .collect();
+        let mut most = 0;
+        while most < connections && holder.try_wait().unwrap().is_none() {
+            most = most.max(alone.cluster.sql(waiting)[0].parse().unwrap());
+        }
+        holder.wait().unwrap();
+        for call in calls {
+            let _ = call.await.unwrap();
+        }
+        if most == connections {
+            return;
+        }
+        assert!(started.elapsed() < HEAL_MAX, "only {most} of {connections} connections are used");
+    }
+}
