@@ -1,6 +1,7 @@
 //! `/metrics` says what happened, to the call.
 
 use std::net::TcpListener;
+use std::time::Duration;
 
 use tonic::Code;
 use tonic::codegen::http::uri::PathAndQuery;
@@ -24,7 +25,14 @@ async fn start(engine: Engine) -> (Usher, String) {
     let address = free_address();
     let listen = address.parse().unwrap();
     let configure = |config: &mut usher_server::config::Config| config.server.metrics_listen = Some(listen);
-    (Usher::start_with(engine, Clock::system(), configure).await, address)
+    let usher = Usher::start_with(engine, Clock::system(), configure).await;
+    let listening = async {
+        while ask(&address, "GET", "/").await.is_none() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), listening).await.expect("the page is served");
+    (usher, address)
 }
 
 fn check(user: &str, action: &str) -> pb::CheckPermissionRequest {

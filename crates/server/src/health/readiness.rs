@@ -11,9 +11,11 @@ use crate::app::App;
 use crate::lifecycle::missing_roles;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Until a server is ready for the first time, somebody waits for it.
+const LOOK_FIRST_EVERY: Duration = Duration::from_millis(100);
 /// How long one question to the database may take.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
-/// How many looks in a row must fail before a server that was ready calls itself not ready.
+/// How many looks in a row must fail before a server says so.
 const FAILURES_MAX: u32 = 3;
 /// The schema is looked at with every so many looks, and the roles in use, which reads every member.
 const SCHEMA_EVERY: u32 = 10;
@@ -21,7 +23,7 @@ const ROLES_EVERY: u32 = 300;
 
 /// Keeps `health` right until it is told to stop.
 pub async fn keep_watch(app: App, health: Health, stop: CancellationToken) {
-    let mut failures = 0;
+    let (mut failures, mut was_ready) = (0, false);
     let mut slow: Option<String> = None;
     for round in 0_u32.. {
         let problem = match now(&app).await {
@@ -38,20 +40,20 @@ pub async fn keep_watch(app: App, health: Health, stop: CancellationToken) {
         app.standings.prune();
         match problem {
             None => {
-                failures = 0;
+                (failures, was_ready) = (0, true);
                 health.set(None);
             }
             Some(problem) => {
                 failures += 1;
                 tracing::debug!(problem, failures, "a look at the readiness failed");
-                if failures >= FAILURES_MAX || round == 0 {
+                if failures >= FAILURES_MAX {
                     health.set(Some(&problem));
                 }
             }
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = tokio::time::sleep(if was_ready { LOOK_EVERY } else { LOOK_FIRST_EVERY }) => {}
         }
     }
 }
