@@ -225,6 +225,8 @@ impl Tx {
         let total = query.clone().count(&self.inner).await?;
         if let Some((email_key, id)) = after {
             let same = member::Column::EmailKey.eq(email_key).and(member::Column::UserId.gt(id));
+            // Said apart from the choice, so that an index begins there and not at the first member.
+            query = query.filter(member::Column::EmailKey.gte(email_key));
             query = query.filter(Condition::any().add(member::Column::EmailKey.gt(email_key)).add(same));
         }
         let rows = query
