@@ -117,8 +117,10 @@ mod tests {
         Personal { salt: "salt".into(), facts: Facts::from([("email".to_owned(), "b@x.example".into())]) }
     }
 
+    type Log = Vec<(Event, Option<Personal>, String)>;
+
     /// Revisions 1 (two events), 2 and 3.
-    fn log() -> Vec<(Event, Option<Personal>, String)> {
+    fn log() -> Log {
         let mut hash = String::new();
         let places = [(1, 0), (1, 1), (2, 0), (3, 0)];
         let rows = places.into_iter().map(|(revision, index)| {
@@ -153,7 +155,7 @@ mod tests {
     fn what_was_altered_or_removed_is_found_where_it_shows() {
         let whole = log();
         let head = (3, whole[3].2.clone());
-        let found = |change: fn(&mut Vec<(Event, Option<Personal>, String)>)| {
+        let found = |change: fn(&mut Log)| {
             let mut log = whole.clone();
             change(&mut log);
             verify(&log, (head.0, &head.1)).unwrap_err()
@@ -165,7 +167,7 @@ mod tests {
         assert_eq!(found(|log| drop(log.remove(1))), (1, ChainError::Altered));
         assert_eq!(found(|log| drop(log.pop())), (3, ChainError::EndMissing { last: 2, head: 3 }));
         assert_eq!(found(Vec::clear), (0, ChainError::EndMissing { last: 0, head: 3 }));
-        let forged = |log: &mut Vec<(Event, Option<Personal>, String)>| {
+        let forged = |log: &mut Log| {
             log[1].1.as_mut().unwrap().facts.insert("email".into(), "eve@x.example".into());
         };
         assert_eq!(found(forged), (1, ChainError::PersonalAltered));

@@ -3,6 +3,7 @@
 //! `cargo bench -p usher-server --bench cache`
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on ends where it stands")]
 #![expect(dead_code, unreachable_pub, reason = "only a part of the files is needed here")]
+#![allow(unused_imports, reason = "the files' own tests are left out where this is built as one")]
 #![expect(clippy::print_stdout, reason = "the figure on several cores is printed")]
 
 #[path = "../src/faults.rs"]
@@ -40,7 +41,9 @@ fn standing() -> Standing {
         revision: 7,
         account_state: AccountState::Active,
         model: "integrate-io".to_owned(),
+        expire_time: None,
         lapse_time: None,
+        over_limit: false,
         over_limit_end_time: None,
         over_limit_clear_time: None,
         member: Some(MemberRecord { state: MemberState::Active, role: "editor".to_owned(), seat: true }),

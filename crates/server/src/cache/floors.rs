@@ -35,7 +35,7 @@ impl Default for Floors {
 impl Floors {
     fn shard(&self, account: &str) -> &RwLock<HashMap<AccountId, Floor, RandomState>> {
         let hash = self.hasher.hash_one(account);
-        &self.shards[(hash >> 58) as usize % SHARDS]
+        &self.shards[(hash >> 58) as usize % self.shards.len()]
     }
 
     /// 0 when nothing is known.
