@@ -237,6 +237,11 @@ impl Process {
         }
     }
 
+    /// What it said before it served.
+    pub fn said_before(&self) -> &[String] {
+        &self.before
+    }
+
     /// What it said since it serves, so far and not yet asked for.
     pub fn logged(&self) -> Vec<String> {
         self.lines.try_iter().collect()

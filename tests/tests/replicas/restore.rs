@@ -98,7 +98,8 @@ async fn a_dump_goes_on_in_a_new_cluster_after_the_epoch_is_bumped() {
     let warned = Process::serve(&cluster.url(), directory.path());
     comes_to(&channel(&warned.url).await, "reader", pb::Decision::Allow).await;
     let started = Instant::now();
-    let mut said = String::new();
+    // The first poll may come before the server serves.
+    let mut said = warned.said_before().concat();
     while !said.contains("run `usher epoch bump`") {
         assert!(started.elapsed() < SEEN_MAX, "the server does not say what to do: {said}");
         said.extend(warned.logged());
@@ -159,7 +160,10 @@ async fn a_server_drops_its_memory_when_the_database_is_set_back() {
     assert_eq!((told.decision(), told.revision), (pb::Decision::Allow, changed.revision));
     comes_to(&connection, "editor", pb::Decision::Deny).await;
     let said = server.logged().join("\n");
-    assert!(said.contains("was restored or failed over"), "{said}");
+    // The last poll before the stop may have been too early to know that anything went back; that the database
+    // was restarted is reason enough then.
+    let reasons = ["was restored or failed over", "was restarted"];
+    assert!(reasons.iter().any(|reason| said.contains(reason)), "{said}");
 }
 
 /// Without stopping anything.
