@@ -4,10 +4,29 @@ use tonic::Code;
 use usher_tests::cast::{founding, inviting, username};
 use usher_tests::lookup::{account, events};
 use usher_tests::pb::{self, license_change::Change, set_purchased_seats::Purchased};
-use usher_tests::{Actor, Engine, INTEGRATE_IO, Nobody, Platform, Usher, acting, both_engines, refused};
+use usher_tests::{
+    Actor, Engine, INTEGRATE_IO, Nobody, Platform, Refused, Usher, acting, any_call, both_engines, refused,
+};
 
 use crate::changes::{assign, at, figures, manage, release, set, set_seats, update_subscription};
 use crate::reasons::check;
+
+/// Bytes that are no message, and a message beyond the limit: the caller's fault, and said so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_read_is_the_callers_fault() {
+    let usher = Usher::start(Engine::Sqlite).await;
+    let not_utf8 = vec![0x0a, 2, 0xc3, 0x28];
+    let too_long = [vec![0x0a, 0x80, 0x80, 0x80, 1], vec![b'x'; 2 << 20]].concat();
+    for (bytes, why) in [(vec![0xff; 9], "decode"), (not_utf8, "UTF-8"), (too_long, "too large")] {
+        for rpc in ["AuthorizationService/CheckPermission", "AuditService/WatchEvents"] {
+            let sent = any_call::send(usher.channel.clone(), rpc, bytes.clone(), None).await;
+            let told = Refused::of(&sent.unwrap_err());
+            assert_eq!((told.code, told.reason.as_str()), (Code::InvalidArgument, "INVALID_FIELD"), "{rpc}");
+            assert!(told.message.contains(why), "{told:?}");
+        }
+    }
+    usher.stop().await;
+}
 
 both_engines!(
     an_invitation_is_told_all_that_is_wrong,

@@ -279,6 +279,9 @@ where
 /// Ends the call, or hands it to the stream that still runs.
 fn finish<O: Observer>(call: &mut Option<Call<O>>, mut response: Response<Body>) -> Response<Body> {
     let Some(mut call) = call.take() else { return response };
+    if let Some(status) = unreadable(response.headers()) {
+        response = status.into_http();
+    }
     const ID: HeaderName = HeaderName::from_static(REQUEST_ID_HEADER);
     response.headers_mut().insert(ID, call.request_id.header());
     match code_of(response.headers()) {
@@ -289,6 +292,18 @@ fn finish<O: Observer>(call: &mut Option<Call<O>>, mut response: Response<Body>)
         None => call.code = Code::Ok,
     }
     response
+}
+
+/// tonic answers INTERNAL or OUT_OF_RANGE to a request that it cannot read, and says no more. Our own answers
+/// say why, so one that does not is tonic's, and the caller's fault.
+fn unreadable(headers: &HeaderMap) -> Option<Status> {
+    let is_tonics = !headers.contains_key("grpc-status-details-bin");
+    match code_of(headers)? {
+        Code::Internal | Code::OutOfRange if is_tonics => {
+            Some(refusal::unreadable(Status::from_header_map(headers)?.message()))
+        }
+        _ => None,
+    }
 }
 
 pub(super) fn code_of(headers: &HeaderMap) -> Option<Code> {

@@ -32,6 +32,12 @@ pub(super) fn deadline_exceeded(limit: Duration) -> Status {
     plain(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", &message, HashMap::new())
 }
 
+/// Bytes that are no message, or too many.
+pub(super) fn unreadable(why: &str) -> Status {
+    let message = format!("the request cannot be read: {why}");
+    plain(Code::InvalidArgument, "INVALID_FIELD", &message, HashMap::new())
+}
+
 pub(super) fn internal(request_id: &str) -> Status {
     let message = format!("internal error, request id `{request_id}`");
     let metadata = HashMap::from([("id".to_owned(), request_id.to_owned())]);
