@@ -28,7 +28,7 @@ pub(crate) fn run(bench: &Bench, runtime: &Runtime, report: &mut Report) -> Resu
         let cores = cores.as_ref().unwrap_or(&bench.cores);
         let mut started = Vec::new();
         for (name, arguments) in &servers {
-            started.push((*name, headline::bare_on(bench, cores, &asked, arguments)?, &asked.check));
+            started.push((*name, headline::bare_on(bench, cores, &asked, arguments)?, asked.check.clone()));
         }
         let title = format!("Runtime arrangement of a bare server: {title}");
         let mut table = Table::new(&title, &COLUMNS);

@@ -1,94 +1,69 @@
-//! The field: servers that do this job, on the same table and questions, with their answers verified.
+//! The field: servers that do this job, on the same table and people, with their answers verified.
 
-use std::fmt::Write;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+mod cerbos;
+mod install;
+mod openfga;
+mod spicedb;
 
+use http::uri::PathAndQuery;
 use prost::Message;
 use tokio::runtime::Runtime;
+use tonic::client::Grpc;
+use tonic::metadata::AsciiMetadataValue;
+use tonic::transport::Channel;
 use usher_contract::v1 as pb;
 use usher_contract::v1::authorization_service_client::AuthorizationServiceClient;
 
 use crate::headline::{self, USHER};
 use crate::load::{Question, SHAPES};
-use crate::process::{self, Server};
+use crate::process::Server;
 use crate::report::{Report, Table};
 use crate::{Bench, Result, data, say, usher};
 
-const CERBOS: &str = "cerbos@0.51.0";
-const CHECK_RESOURCES: &str = "cerbos.svc.v1.CerbosService/CheckResources";
+const ACCOUNTS: u64 = 10;
+/// Of each account, beside its owner.
+const MEMBERS: u64 = 99;
 
-/// The parts of Cerbos' messages that a check needs.
-#[derive(Clone, PartialEq, Message)]
-struct CheckResources {
-    #[prost(message, optional, tag = "3")]
-    principal: Option<Principal>,
-    #[prost(message, repeated, tag = "4")]
-    resources: Vec<Entry>,
+/// A server of the field that gave the right answers.
+struct Peer {
+    server: Server,
+    question: Question,
+    /// The answers that were compared with the table.
+    verified: usize,
 }
 
-#[derive(Clone, PartialEq, Message)]
-struct Principal {
-    #[prost(string, tag = "1")]
-    id: String,
-    #[prost(string, repeated, tag = "3")]
-    roles: Vec<String>,
-}
+type Start = fn(&Bench, &Runtime, &pb::ListRolesResponse) -> Result<Peer>;
 
-#[derive(Clone, PartialEq, Message)]
-struct Entry {
-    #[prost(string, repeated, tag = "1")]
-    actions: Vec<String>,
-    #[prost(message, optional, tag = "2")]
-    resource: Option<Resource>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Resource {
-    #[prost(string, tag = "1")]
-    kind: String,
-    #[prost(string, tag = "3")]
-    id: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Answer {
-    #[prost(message, repeated, tag = "2")]
-    results: Vec<AnswerEntry>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct AnswerEntry {
-    /// 1 is allow.
-    #[prost(map = "string, int32", tag = "2")]
-    actions: std::collections::HashMap<String, i32>,
-}
+const FIELD: [(&str, Start); 3] =
+    [(cerbos::NAME, cerbos::start), (openfga::NAME, openfga::start), (spicedb::NAME, spicedb::start)];
 
 pub(crate) fn run(bench: &Bench, runtime: &Runtime, report: &mut Report) -> Result<()> {
     let directory = bench.directory("field")?;
     let ours = usher::start(bench, &usher::sqlite(&directory), &[])?;
     let (asked, model) = runtime.block_on(async {
         let channel = data::connect(&ours.url()).await?;
-        data::fill(&channel, 10, 99).await?;
+        data::fill(&channel, ACCOUNTS, MEMBERS).await?;
         let request = pb::ListRolesRequest { account_id: data::account_id(0), ..Default::default() };
         let model = AuthorizationServiceClient::new(channel.clone()).list_roles(request).await?.into_inner();
         Result::Ok((data::Asked::of(&channel, &directory).await?, model))
     })?;
-    let theirs = cerbos(bench, &directory, &model)?;
-    let verified = runtime.block_on(verify(&theirs, &model))?;
-    say(&format!("   {verified} answers of Cerbos are as Usher's table has them"));
-    let question = Question::grpc(
-        CHECK_RESOURCES,
-        &check("usr_01900000000070000000000000000003", "editor", "job", "run"),
-        directory.join("cerbos.frame"),
-    )?;
-
+    let mut servers = vec![(USHER, ours, asked.check)];
+    for (name, start) in FIELD {
+        match start(bench, runtime, &model) {
+            Ok(peer) => {
+                say(&format!("   {} answers of {name} are as the table has them", peer.verified));
+                servers.push((name, peer.server, peer.question));
+            }
+            Err(error) => {
+                say(&format!("   NOT MEASURED: {name}: {error}"));
+                report.skip(name, &error.to_string());
+            }
+        }
+    }
     let mut table = Table::new(
-        "The field: one check (Cerbos is told the role by its caller; Usher finds member, role, seat and subscription)",
+        "The field: one check (Cerbos is told the role by its caller; the others find it)",
         &["load", "server", "CPU µs/request", "ratio", "requests/s", "p50 µs", "p99 µs"],
     );
-    let servers = [(USHER, ours, &asked.check), ("Cerbos 0.51", theirs, &question)];
     for shape in SHAPES {
         let samples = headline::rounds(bench, &servers, shape)?;
         for (name, sample) in &samples {
@@ -97,111 +72,84 @@ pub(crate) fn run(bench: &Bench, runtime: &Runtime, report: &mut Report) -> Resu
         }
     }
     report.table(table);
-    for absent in ["OpenFGA", "SpiceDB"] {
-        report.skip(absent, "not part of this program yet");
-    }
     Ok(())
 }
 
-/// Cerbos from npm, with the table as policies on disk, without its log of decisions.
-fn cerbos(bench: &Bench, directory: &Path, model: &pb::ListRolesResponse) -> Result<Server> {
-    let binary = install()?;
-    let policies = directory.join("policies");
-    fs::create_dir_all(&policies)?;
-    for (kind, policy) in policies_of(model) {
-        fs::write(policies.join(format!("{kind}.yaml")), policy)?;
-    }
-    let (grpc, http) = (process::free_port()?, process::free_port()?);
-    let config = directory.join("cerbos.yaml");
-    fs::write(
-        &config,
-        format!(
-            "server:\n  grpcListenAddr: \"127.0.0.1:{grpc}\"\n  httpListenAddr: \"127.0.0.1:{http}\"\n\
-             telemetry:\n  disabled: true\naudit:\n  enabled: false\n\
-             storage:\n  driver: disk\n  disk:\n    directory: {}\n    watchForChanges: false\n",
-            policies.display()
-        ),
-    )?;
-    let mut command = bench.cores.command(&bench.cores.server, binary);
-    command.args(["server", "--log-level=ERROR", "--config"]).arg(config);
-    Server::start_on(command, grpc)
+/// One permission of the table: who is to be allowed and who is not.
+struct Cell<'a> {
+    action: &'a pb::ModelAction,
+    grants: Vec<(&'a str, bool)>,
 }
 
-/// Where npm put it; installed below `target` if it is not there.
-fn install() -> Result<PathBuf> {
-    let tools = std::env::current_exe()?.with_file_name("bench-tools");
-    let machine = if cfg!(target_arch = "aarch64") { "cerbos-linux-arm64" } else { "cerbos-linux-x64" };
-    let binary = tools.join("node_modules/@cerbos").join(machine).join(machine);
-    if !binary.exists() {
-        say(&format!("   npm install {CERBOS}"));
-        fs::create_dir_all(&tools)?;
-        let mut npm = Command::new("npm");
-        npm.args(["install", "--no-audit", "--no-fund", "--prefix"]).arg(&tools).arg(CERBOS);
-        let out = npm.output().map_err(|e| format!("npm cannot be run: {e}"))?;
-        if !out.status.success() || !binary.exists() {
-            return Err(format!("npm has no {CERBOS}: {}", String::from_utf8_lossy(&out.stderr)).into());
+/// The rows of the table that some role is granted always.
+fn cells<'m>(model: &'m pb::ListRolesResponse) -> Vec<Cell<'m>> {
+    let is_granted = |grant: &pb::RoleGrant| grant.grant() == pb::Grant::Always;
+    let cell = |action: &'m pb::ModelAction| {
+        let grants = action.grants.iter().map(|grant| (grant.role.as_str(), is_granted(grant)));
+        Cell { action, grants: grants.collect() }
+    };
+    model.actions.iter().map(cell).filter(|cell| cell.grants.iter().any(|(_, granted)| *granted)).collect()
+}
+
+impl Cell<'_> {
+    /// The action as one word, for servers that know no resource types within an account.
+    fn permission(&self) -> String {
+        format!("{}_{}", self.action.resource_type, self.action.action).replace('-', "_")
+    }
+
+    fn granted(&self) -> Vec<&str> {
+        self.grants.iter().filter(|(_, granted)| *granted).map(|(role, _)| *role).collect()
+    }
+}
+
+/// All members: account, user and role.
+fn people() -> impl Iterator<Item = (String, String, &'static str)> {
+    (0..ACCOUNTS).flat_map(|account| {
+        let person =
+            move |number| (data::account_id(account), data::user_id(account, number), data::role(number));
+        (0..=MEMBERS).map(person)
+    })
+}
+
+/// The first member of the first account in this role.
+fn somebody(role: &str) -> Result<String> {
+    let number = (0..=MEMBERS).find(|number| data::role(*number) == role);
+    Ok(data::user_id(0, number.ok_or_else(|| format!("nobody is {role}"))?))
+}
+
+/// Any gRPC server, by messages written down here.
+struct Client {
+    grpc: Grpc<Channel>,
+    bearer: Option<AsciiMetadataValue>,
+}
+
+impl Client {
+    async fn connect(server: &Server, bearer: Option<&'static str>) -> Result<Self> {
+        let grpc = Grpc::new(data::connect(&server.url()).await?);
+        Ok(Self { grpc, bearer: bearer.map(AsciiMetadataValue::from_static) })
+    }
+
+    /// `method` begins with a slash.
+    async fn call<Q, A>(&mut self, method: &'static str, message: Q) -> Result<A>
+    where
+        Q: Message + Send + Sync + 'static,
+        A: Message + Default + Send + Sync + 'static,
+    {
+        self.grpc.ready().await?;
+        let mut request = tonic::Request::new(message);
+        if let Some(bearer) = &self.bearer {
+            request.metadata_mut().insert("authorization", bearer.clone());
         }
-    }
-    Ok(binary)
-}
-
-/// A policy for each resource type of the model.
-fn policies_of(model: &pb::ListRolesResponse) -> Vec<(String, String)> {
-    let mut policies: Vec<(String, String)> = Vec::new();
-    for action in &model.actions {
-        let at = policies.iter().position(|(kind, _)| *kind == action.resource_type).unwrap_or_else(|| {
-            let head = format!(
-                "apiVersion: api.cerbos.dev/v1\nresourcePolicy:\n  version: default\n  resource: {}\n  rules:\n",
-                action.resource_type
-            );
-            policies.push((action.resource_type.clone(), head));
-            policies.len() - 1
-        });
-        let roles: Vec<&str> =
-            action.grants.iter().filter(|g| is_granted(g)).map(|g| g.role.as_str()).collect();
-        if !roles.is_empty() {
-            let _ = writeln!(
-                policies[at].1,
-                "    - actions: [\"{}\"]\n      effect: EFFECT_ALLOW\n      roles: [{}]",
-                action.action,
-                roles.join(", ")
-            );
-        }
-    }
-    policies
-}
-
-fn is_granted(grant: &pb::RoleGrant) -> bool {
-    grant.grant() == pb::Grant::Always
-}
-
-fn check(user: &str, role: &str, kind: &str, action: &str) -> CheckResources {
-    CheckResources {
-        principal: Some(Principal { id: user.to_owned(), roles: vec![role.to_owned()] }),
-        resources: vec![Entry {
-            actions: vec![action.to_owned()],
-            resource: Some(Resource { kind: kind.to_owned(), id: "job_0190".to_owned() }),
-        }],
+        let codec = tonic_prost::ProstCodec::default();
+        let answer = self.grpc.unary(request, PathAndQuery::from_static(method), codec).await?;
+        Ok(answer.into_inner())
     }
 }
 
-/// Asks for every cell of the table.
-async fn verify(server: &Server, model: &pb::ListRolesResponse) -> Result<usize> {
-    let mut client = tonic::client::Grpc::new(data::connect(&server.url()).await?);
-    let path = http::uri::PathAndQuery::from_static("/cerbos.svc.v1.CerbosService/CheckResources");
-    let mut asked = 0;
-    for action in &model.actions {
-        for grant in &action.grants {
-            client.ready().await?;
-            let request = check("usr_1", &grant.role, &action.resource_type, &action.action);
-            let codec = tonic_prost::ProstCodec::<CheckResources, Answer>::default();
-            let answer = client.unary(tonic::Request::new(request), path.clone(), codec).await?.into_inner();
-            let effect = answer.results.first().and_then(|entry| entry.actions.get(&action.action));
-            if (effect == Some(&1)) != is_granted(grant) {
-                return Err(format!("Cerbos says {effect:?} to {} for {}", grant.role, action.action).into());
-            }
-            asked += 1;
-        }
+/// Compares an answer with the table.
+fn must_be(granted: bool, told: bool, name: &str, role: &str, cell: &Cell<'_>) -> Result<()> {
+    if told == granted {
+        return Ok(());
     }
-    Ok(asked)
+    Err(format!("{name} says {told} to {role} for {}", cell.permission()).into())
 }

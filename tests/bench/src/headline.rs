@@ -32,8 +32,8 @@ pub(crate) fn run(bench: &Bench, runtime: &Runtime, report: &mut Report) -> Resu
     let [same, default] = bare;
 
     let mut table = Table::new("CheckPermission", &COLUMNS);
-    let servers =
-        [(USHER, usher, &asked.check), (BARE, same, &asked.check), (DEFAULT, default, &asked.check)];
+    let servers = [(USHER, usher), (BARE, same), (DEFAULT, default)]
+        .map(|(name, server)| (name, server, asked.check.clone()));
     for shape in SHAPES {
         let samples = rounds(bench, &servers, shape)?;
         for (name, sample) in &samples {
@@ -45,7 +45,7 @@ pub(crate) fn run(bench: &Bench, runtime: &Runtime, report: &mut Report) -> Resu
 
     let title = format!("CheckPermissions of {BATCH}");
     let mut table = Table::new(&title, &["load", "server", "CPU µs/check", "ratio", "checks/s"]);
-    let servers = servers.map(|(name, server, _)| (name, server, &asked.checks));
+    let servers = servers.map(|(name, server, _)| (name, server, asked.checks.clone()));
     let samples = rounds(bench, &servers, BATCH_SHAPE)?;
     for (name, sample) in &samples {
         report.measured(&title, &BATCH_SHAPE.name(), name, sample);
@@ -94,7 +94,7 @@ pub(crate) fn bare_on(bench: &Bench, cores: &Cores, asked: &Asked, arguments: &[
 /// Runs the same load against each server in turn, round after round; the medians.
 pub(crate) fn rounds<'a>(
     bench: &Bench,
-    servers: &[(&'a str, Server, &Question)],
+    servers: &[(&'a str, Server, Question)],
     shape: Shape,
 ) -> Result<Vec<(&'a str, Sample)>> {
     let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); servers.len()];

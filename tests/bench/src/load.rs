@@ -48,14 +48,19 @@ pub(crate) struct Question {
     /// `usher.v1.AuthorizationService/CheckPermission`.
     pub method: &'static str,
     pub file: PathBuf,
-    pub content_type: &'static str,
+    /// What `authorization` says.
+    bearer: Option<&'static str>,
 }
 
 impl Question {
     /// A gRPC message with its five bytes in front, in a file.
     pub(crate) fn grpc(method: &'static str, message: &impl Message, file: PathBuf) -> Result<Self> {
         fs::write(&file, frame(message)?)?;
-        Ok(Self { method, file, content_type: "application/grpc" })
+        Ok(Self { method, file, bearer: None })
+    }
+
+    pub(crate) fn with_bearer(self, bearer: &'static str) -> Self {
+        Self { bearer: Some(bearer), ..self }
     }
 }
 
@@ -114,7 +119,8 @@ fn once(
         .args(["-c", &shape.connections.to_string(), "-m", &shape.streams.to_string()])
         .arg("-d")
         .arg(&question.file)
-        .args(["-H", &format!("content-type: {}", question.content_type), "-H", "te: trailers"])
+        .args(["-H", "content-type: application/grpc", "-H", "te: trailers"])
+        .args(question.bearer.iter().flat_map(|bearer| ["-H".to_owned(), format!("authorization: {bearer}")]))
         .arg(format!("--log-file={}", log.display()))
         .arg(url)
         .output()?;
