@@ -38,6 +38,22 @@ pub struct AccountView {
 }
 
 impl Account {
+    /// An active account at its first revision.
+    pub fn new(id: AccountId, name: String, model: String, license: License, create_time: Time) -> Self {
+        Self {
+            id,
+            name,
+            model,
+            state: AccountState::Active,
+            license,
+            revision: 1,
+            event_hash: String::new(),
+            create_time,
+            suspend_time: None,
+            close_time: None,
+        }
+    }
+
     pub fn view(&self) -> AccountView {
         AccountView {
             id: self.id.clone(),

@@ -120,6 +120,20 @@ pub struct License {
     pub subscription_as_of: Option<Time>,
 }
 
+impl License {
+    /// As first bought, within its limit. `purchased` is `None` for unlimited seats.
+    pub fn new(purchased: Option<u32>, subscription: Subscription) -> Self {
+        Self {
+            purchased,
+            subscription,
+            over_limit: false,
+            over_limit_end_time: None,
+            seats_as_of: None,
+            subscription_as_of: None,
+        }
+    }
+}
+
 /// A new number of purchased seats, as `ManageLicenses` asks for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SetPurchasedSeats {

@@ -57,6 +57,26 @@ pub struct MemberIdentity {
 }
 
 impl Member {
+    /// An active member of whom no more is known yet.
+    pub fn new(account_id: AccountId, user_id: UserId, role: String, seat: bool, join_time: Time) -> Self {
+        Self {
+            account_id,
+            user_id,
+            email: String::new(),
+            email_verified: false,
+            display_name: String::new(),
+            role,
+            state: MemberState::Active,
+            seat,
+            identities: Vec::new(),
+            join_time,
+            suspend_time: None,
+            first_sign_in_time: None,
+            last_sign_in_time: None,
+            invited_by: None,
+        }
+    }
+
     /// A holder of a role is active and, where the role uses a seat, seated.
     pub fn holds(&self, rules: RoleRules) -> bool {
         self.state == MemberState::Active && (self.seat || !rules.uses_seat)

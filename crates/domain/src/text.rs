@@ -43,6 +43,10 @@ pub fn line(text: &str, length_max: usize) -> Result<String, TextError> {
 /// As [`line`].
 pub fn check_line(text: &str, length_max: usize) -> Result<&str, TextError> {
     let text = text.trim();
+    // Most are plain ASCII, and a check has some.
+    if text.len() <= length_max && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return Ok(text);
+    }
     if text.chars().count() > length_max {
         return Err(TextError::TooLong(length_max));
     }

@@ -5,16 +5,15 @@ use std::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
 use futures::FutureExt;
 use prost::Message;
-use tonic::Request;
-use usher_contract::v1 as pb;
-use usher_contract::v1::authorization_service_server::AuthorizationService;
+use usher_contract::wire;
+use usher_contract::wire::authorization_service_server::AuthorizationService;
 use usher_policy::{Ask, Subject};
 use usher_server::app::check::{CheckPermission, Consistency, check_from_memory};
 
 #[path = "../examples/one_check/scene.rs"]
 mod scene;
 
-use scene::{ACCOUNT, Scene, USER};
+use scene::{ACCOUNT, Scene, USER, encoded, received};
 
 /// In memory; nine in ten of them at least.
 const STANDINGS: usize = 900_000;
@@ -27,8 +26,8 @@ fn check(c: &mut Criterion) {
         "{:?}",
         scene.app.standings.figures()
     );
-    let one = Message::encode_to_vec(&scene::check());
-    let many = Message::encode_to_vec(&scene::checks(100));
+    let (one, many) = (encoded(&scene::check()), encoded(&scene::checks(100)));
+    let list = encoded(&scene::list());
 
     c.bench_function("decide from memory", |b| {
         let check = CheckPermission {
@@ -57,26 +56,24 @@ fn check(c: &mut Criterion) {
         });
     });
     c.bench_function("decode a CheckPermissionRequest", |b| {
-        b.iter(|| pb::CheckPermissionRequest::decode(black_box(one.as_slice())));
+        b.iter(|| wire::CheckPermissionRequest::decode(black_box(&one).clone()));
     });
     c.bench_function("CheckPermission, bytes to bytes", |b| {
         b.iter(|| {
-            let request = pb::CheckPermissionRequest::decode(black_box(one.as_slice())).expect("a request");
-            let answer = scene.api.check_permission(Request::new(request)).now_or_never();
+            let answer = scene.api.check_permission(received(black_box(&one))).now_or_never();
             answer.expect("memory does not wait").expect("an answer").get_ref().encode_to_vec()
         });
     });
     c.bench_function("CheckPermissions of 100, bytes to bytes", |b| {
         b.iter(|| {
-            let request = pb::CheckPermissionsRequest::decode(black_box(many.as_slice())).expect("a request");
-            let answer = scene.api.check_permissions(Request::new(request)).now_or_never();
+            let answer = scene.api.check_permissions(received(black_box(&many))).now_or_never();
             answer.expect("memory does not wait").expect("an answer").get_ref().encode_to_vec()
         });
     });
-    c.bench_function("ListPermissions", |b| {
+    c.bench_function("ListPermissions, bytes to bytes", |b| {
         b.iter(|| {
-            let answer = scene.api.list_permissions(Request::new(scene::list())).now_or_never();
-            answer.expect("memory does not wait").expect("an answer")
+            let answer = scene.api.list_permissions(received(black_box(&list))).now_or_never();
+            answer.expect("memory does not wait").expect("an answer").get_ref().encode_to_vec()
         });
     });
 }

@@ -67,7 +67,8 @@ pub const REQUEST_MEMORY: Duration = Duration::from_secs(7 * 24 * 3600);
 
 pub struct Parts {
     pub store: Store,
-    pub roles: Catalogue,
+    /// Lives as long as the process, so that answers can name roles without copying their names.
+    pub roles: &'static Catalogue,
     pub clock: Clock,
     pub standings: Standings,
     pub choices: Choices,

@@ -89,8 +89,9 @@ pub async fn open_store(config: &Config) -> Result<Store, StartError> {
 /// Those of the store and of the role model files.
 pub async fn build_app(config: &Config, clock: Clock) -> Result<App, StartError> {
     let roles = Catalogue::load(config.roles.directory.as_deref()).map_err(|e| StartError(e.to_string()))?;
+    let roles: &Catalogue = Box::leak(Box::new(roles));
     let store = open_store(config).await?;
-    note_role_models(&store, &roles).await?;
+    note_role_models(&store, roles).await?;
     let (epoch, key) = shared(&store).await?;
     let engine = store.engine();
     Ok(App::new(Parts {

@@ -28,7 +28,7 @@ use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tracing::{Instrument, Span};
-use usher_contract::v1 as pb;
+use usher_contract::{v1 as pb, wire};
 use usher_domain::caller::{Caller, Scope};
 use usher_domain::id::AccountId;
 
@@ -80,21 +80,21 @@ pub fn services(
 ) -> Result<Services, String> {
     /// A service within the limits of its messages.
     macro_rules! service {
-        ($module:ident, $server:ident) => {
-            pb::$module::$server::new(api.clone())
+        ($messages:ident, $module:ident, $server:ident) => {
+            $messages::$module::$server::new(api.clone())
                 .max_decoding_message_size(limits.request_bytes)
                 .max_encoding_message_size(limits.response_bytes)
         };
     }
-    let checks = service!(authorization_service_server, AuthorizationServiceServer);
+    let checks = service!(wire, authorization_service_server, AuthorizationServiceServer);
     let mut routes = Routes::default()
         .add_service(health)
-        .add_service(service!(member_service_server, MemberServiceServer))
-        .add_service(service!(license_service_server, LicenseServiceServer))
-        .add_service(service!(account_service_server, AccountServiceServer))
-        .add_service(service!(sign_in_service_server, SignInServiceServer))
-        .add_service(service!(user_service_server, UserServiceServer))
-        .add_service(service!(audit_service_server, AuditServiceServer));
+        .add_service(service!(pb, member_service_server, MemberServiceServer))
+        .add_service(service!(pb, license_service_server, LicenseServiceServer))
+        .add_service(service!(pb, account_service_server, AccountServiceServer))
+        .add_service(service!(pb, sign_in_service_server, SignInServiceServer))
+        .add_service(service!(pb, user_service_server, UserServiceServer))
+        .add_service(service!(pb, audit_service_server, AuditServiceServer));
     if reflection {
         let builder = || {
             tonic_reflection::server::Builder::configure()

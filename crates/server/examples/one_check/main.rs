@@ -3,14 +3,15 @@
 
 use std::hint::black_box;
 
+use bytes::Bytes;
 use futures::FutureExt;
 use prost::Message;
-use tonic::Request;
-use usher_contract::v1 as pb;
-use usher_contract::v1::authorization_service_server::AuthorizationService;
+use usher_contract::wire::authorization_service_server::AuthorizationService;
 use usher_server::rpc::Api;
 
 mod scene;
+
+use scene::{encoded, received};
 
 /// Calls that are counted.
 const CALLS: usize = 1_000;
@@ -18,9 +19,9 @@ const CALLS: usize = 1_000;
 fn main() {
     let what = std::env::args().nth(1).unwrap_or_else(|| "check".to_owned());
     let bytes = match what.as_str() {
-        "checks" => scene::checks(100).encode_to_vec(),
-        "list" => scene::list().encode_to_vec(),
-        _ => scene::check().encode_to_vec(),
+        "checks" => encoded(&scene::checks(100)),
+        "list" => encoded(&scene::list()),
+        _ => encoded(&scene::check()),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let scene = runtime.block_on(scene::Scene::new(100));
@@ -35,19 +36,10 @@ fn main() {
 
 /// One call from the bytes of its message to those of its answer.
 #[inline(never)]
-fn counted(api: &Api, what: &str, bytes: &[u8]) -> Option<Vec<u8>> {
+fn counted(api: &Api, what: &str, bytes: &Bytes) -> Option<Vec<u8>> {
     Some(match what {
-        "checks" => {
-            let request = pb::CheckPermissionsRequest::decode(bytes).ok()?;
-            api.check_permissions(Request::new(request)).now_or_never()?.ok()?.get_ref().encode_to_vec()
-        }
-        "list" => {
-            let request = pb::ListPermissionsRequest::decode(bytes).ok()?;
-            api.list_permissions(Request::new(request)).now_or_never()?.ok()?.get_ref().encode_to_vec()
-        }
-        _ => {
-            let request = pb::CheckPermissionRequest::decode(bytes).ok()?;
-            api.check_permission(Request::new(request)).now_or_never()?.ok()?.get_ref().encode_to_vec()
-        }
+        "checks" => api.check_permissions(received(bytes)).now_or_never()?.ok()?.get_ref().encode_to_vec(),
+        "list" => api.list_permissions(received(bytes)).now_or_never()?.ok()?.get_ref().encode_to_vec(),
+        _ => api.check_permission(received(bytes)).now_or_never()?.ok()?.get_ref().encode_to_vec(),
     })
 }

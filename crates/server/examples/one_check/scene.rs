@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::StreamExt;
+use prost::Message;
 use tempfile::TempDir;
 use usher_contract::v1 as pb;
-use usher_contract::v1::authorization_service_server::AuthorizationService;
+use usher_contract::wire::authorization_service_server::AuthorizationService;
 use usher_domain::caller::{Acting, Caller};
 use usher_domain::email::EmailAddress;
 use usher_domain::id::{AccountId, UserId};
@@ -52,8 +54,17 @@ impl Scene {
 
     async fn ask(&self, user: String) {
         let request = pb::CheckPermissionRequest { subject: Some(subject(&user)), ..check() };
-        self.api.check_permission(tonic::Request::new(request)).await.expect("an answer");
+        self.api.check_permission(received(&encoded(&request))).await.expect("an answer");
     }
+}
+
+pub(crate) fn encoded(message: &impl Message) -> Bytes {
+    message.encode_to_vec().into()
+}
+
+/// As tonic reads a message from what came in.
+pub(crate) fn received<M: Message + Default>(bytes: &Bytes) -> tonic::Request<M> {
+    tonic::Request::new(M::decode(bytes.clone()).expect("a message"))
 }
 
 /// The user id of a stranger; as long as those that Usher makes.

@@ -43,7 +43,7 @@ pub async fn look_up_invitation(app: App, caller: Caller, token: Secret<String>)
             let (account, invitation) = find(tx, &caller, &token).await?;
             let key = EmailAddress::parse(&invitation.email).map(|email| email.key()).unwrap_or_default();
             let known = tx.user_find_by_email(&key).await?;
-            let access = Access::open(&app.roles, now, tx, Some(account), &Acting::Platform).await?;
+            let access = Access::open(app.roles, now, tx, Some(account), &Acting::Platform).await?;
             Ok::<_, Error>(LookedUp {
                 account_name: access.account.name.clone(),
                 invitation: invitation_view(tx, &access, invitation).await?,
@@ -231,7 +231,7 @@ async fn require_sponsor(scene: &Scene<'_>, invitation: &Invitation) -> Result<(
     let Some(sponsor) = &invitation.invited_by else { return Ok(()) };
     let acting = Acting::Member(sponsor.clone());
     let account = Some(scene.account().clone());
-    let access = Access::open(&scene.app.roles, scene.access.now, scene.tx, account, &acting).await?;
+    let access = Access::open(scene.app.roles, scene.access.now, scene.tx, account, &acting).await?;
     let (index, role) = stored_role(access.model()?, &invitation.role)?;
     let may = access.require("member.invite").and_then(|()| access.require_reach(role, index));
     match may {
@@ -321,22 +321,14 @@ async fn join(
     let now = scene.access.now;
     let name = if command.display_name.is_empty() { &invitation.display_name } else { &command.display_name };
     let key = |text: &str| EmailAddress::parse(text).map(|email| email.key()).ok();
+    let account = scene.account().id.clone();
     let member = Member {
-        account_id: scene.account().id.clone(),
-        user_id: user.id.clone(),
         email: invitation.email.clone(),
         email_verified: user.email.as_ref().map(EmailAddress::key) == key(&invitation.email),
         display_name: name.clone(),
-        role: invitation.role.clone(),
-        state: MemberState::Active,
-        // The reservation becomes the member's seat: net zero, so it never needs a spare one.
-        seat: invitation.uses_seat,
-        identities: Vec::new(),
-        join_time: now,
-        suspend_time: None,
-        first_sign_in_time: None,
-        last_sign_in_time: None,
         invited_by: invitation.invited_by.clone(),
+        // The reservation becomes the member's seat: net zero, so it never needs a spare one.
+        ..Member::new(account, user.id.clone(), invitation.role.clone(), invitation.uses_seat, now)
     };
     scene.tx.member_insert(&member, scene.stamp("member.joined")).await?;
     invitation.stored_state = InvitationState::Accepted;

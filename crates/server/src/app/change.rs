@@ -133,8 +133,8 @@ where
                 return Ok((first, false));
             }
             let access = match account {
-                Some(account) if even_closed => Access::of_platform(&app.roles, now, account),
-                account => Access::open(&app.roles, now, tx, account, &change.acting).await?,
+                Some(account) if even_closed => Access::of_platform(app.roles, now, account),
+                account => Access::open(app.roles, now, tx, account, &change.acting).await?,
             };
             let mut scene = Scene::begin(app, tx, access, caller, change);
             scene.seats_unlocked = seats_unlocked;

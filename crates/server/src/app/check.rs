@@ -73,7 +73,7 @@ async fn read(
 ) -> Result<Found, Error> {
     let freshness = consistency.freshness(app, account)?;
     let (account, user) = owned(account, user(subject))?;
-    app.standings.get(&app.store, &app.roles, &account, user.as_ref(), freshness).await
+    app.standings.get(&app.store, app.roles, &account, user.as_ref(), freshness).await
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -126,7 +126,7 @@ pub async fn check_permission(app: &App, check: &CheckPermission<'_>) -> Result<
 
 fn decided(app: &App, check: &CheckPermission<'_>, found: Found) -> Result<Checked, Error> {
     let standing = found.known;
-    let decision = decide(&app.roles, standing.as_ref(), app.clock.now(), &check.ask)
+    let decision = decide(app.roles, standing.as_ref(), app.clock.now(), &check.ask)
         .map_err(|unknown| unknown_action("", &unknown))?;
     app.counters.decided(decision.reason);
     Ok(Checked {
@@ -150,8 +150,8 @@ async fn explained(app: &App, check: &CheckPermission<'_>) -> Result<Checked, Er
     }
     let now = app.clock.now();
     let unknown = |unknown| unknown_action("", &unknown);
-    let decision = decide(&app.roles, standing.as_ref(), now, &check.ask).map_err(unknown)?;
-    let parts = explain(&app.roles, standing.as_ref(), now, &check.ask).map_err(unknown)?;
+    let decision = decide(app.roles, standing.as_ref(), now, &check.ask).map_err(unknown)?;
+    let parts = explain(app.roles, standing.as_ref(), now, &check.ask).map_err(unknown)?;
     app.counters.decided(decision.reason);
     let explained = Explained { parts, facts, standing, as_of: now };
     let model = standing.and_then(|standing| standing.model());
@@ -247,7 +247,7 @@ pub async fn check_permissions(app: &App, checks: &CheckPermissions<'_>) -> Resu
     let mut standings = Vec::with_capacity(users.len());
     let mut stale = false;
     for id in &ids {
-        let found = app.standings.get(&app.store, &app.roles, &account, id.as_ref(), freshness).await?;
+        let found = app.standings.get(&app.store, app.roles, &account, id.as_ref(), freshness).await?;
         stale |= found.stale;
         standings.push(found.known);
     }
@@ -277,7 +277,7 @@ fn decided_many(
     let results = checks.items.iter().enumerate().map(|(index, item)| {
         let ask = item.as_ref().map_err(Clone::clone)?;
         let standing = users.binary_search(&user(ask.subject)).ok().and_then(|at| standings[at].as_ref());
-        let decision = decide(&app.roles, standing, now, ask)
+        let decision = decide(app.roles, standing, now, ask)
             .map_err(|unknown| unknown_action(&format!("checks[{index}]."), &unknown))?;
         app.counters.decided(decision.reason);
         Ok(decision)

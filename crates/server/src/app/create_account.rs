@@ -1,14 +1,14 @@
 //! Founding an account: its first revision, its founder and the founder's seat, in one transaction.
 
 use serde::{Deserialize, Serialize};
-use usher_domain::account::{Account, AccountState, AccountView};
+use usher_domain::account::{Account, AccountView};
 use usher_domain::caller::Caller;
 use usher_domain::email::EmailAddress;
 use usher_domain::event::Stream;
 use usher_domain::id::{AccountId, UserId};
 use usher_domain::invitation::ExternalUsername;
 use usher_domain::license::{License, Subscription};
-use usher_domain::member::{Member, MemberIdentity, MemberState};
+use usher_domain::member::{Member, MemberIdentity};
 use usher_domain::time::Time;
 use usher_policy::{Role, RoleModel};
 use usher_storage::{Identity, Mail, MailKind, RequestKey, Stamp, Tx};
@@ -149,25 +149,9 @@ async fn found(
 }
 
 fn new_account(command: &CreateAccount, model: &RoleModel, now: Time) -> Account {
-    Account {
-        id: command.change.account_id.clone(),
-        name: command.name.clone(),
-        model: model.id().to_owned(),
-        state: AccountState::Active,
-        license: License {
-            purchased: command.purchased,
-            subscription: command.subscription.clone(),
-            over_limit: false,
-            over_limit_end_time: None,
-            seats_as_of: None,
-            subscription_as_of: None,
-        },
-        revision: 1,
-        event_hash: String::new(),
-        create_time: now,
-        suspend_time: None,
-        close_time: None,
-    }
+    let license = License::new(command.purchased, command.subscription.clone());
+    let id = command.change.account_id.clone();
+    Account::new(id, command.name.clone(), model.id().to_owned(), license, now)
 }
 
 async fn founder(
@@ -213,21 +197,13 @@ async fn founder(
             user_id
         }
     };
+    let account_id = command.change.account_id.clone();
     Ok(Member {
-        account_id: command.change.account_id.clone(),
-        user_id,
         email,
         email_verified,
         display_name: command.display_name.clone(),
-        role: role.id.to_string(),
-        state: MemberState::Active,
-        seat: role.uses_seat,
         identities,
-        join_time: now,
-        suspend_time: None,
-        first_sign_in_time: None,
-        last_sign_in_time: None,
-        invited_by: None,
+        ..Member::new(account_id, user_id, role.id.to_string(), role.uses_seat, now)
     })
 }
 

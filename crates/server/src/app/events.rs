@@ -45,7 +45,7 @@ pub async fn list_events(app: App, _caller: Caller, command: ListEvents) -> Resu
     app.store
         .read(async |tx: &Tx| {
             let account = tx.account_fetch(&command.read.account_id).await?;
-            let access = Access::open(&app.roles, now, tx, account, &command.read.acting).await?;
+            let access = Access::open(app.roles, now, tx, account, &command.read.acting).await?;
             access.require("audit.view")?;
             let stream = Stream::Account(access.account.id.to_string());
             let size = command.page.size;

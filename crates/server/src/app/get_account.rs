@@ -22,7 +22,7 @@ pub async fn get_account(app: App, _caller: Caller, command: Read) -> Result<(Ac
                 let account = account.ok_or(Error::Missing(Missing::Account))?;
                 return Ok((account.view(), account.revision));
             }
-            let access = Access::open(&app.roles, now, tx, account, &command.acting).await?;
+            let access = Access::open(app.roles, now, tx, account, &command.acting).await?;
             access.require("account.view")?;
             Ok((access.account.view(), access.account.revision))
         })

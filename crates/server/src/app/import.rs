@@ -182,38 +182,27 @@ fn stream(account: &Account) -> Stream {
 }
 
 fn new_account(import: &ImportAccount, now: Time) -> Account {
+    let license = License {
+        over_limit: import.allow_over_limit,
+        over_limit_end_time: import.over_limit_end_time,
+        ..License::new(import.purchased, import.subscription.clone())
+    };
+    let create_time = import.create_time.unwrap_or(now);
     Account {
-        id: import.id.clone(),
-        name: import.name.clone(),
-        model: import.model.clone(),
         state: import.state,
-        license: License {
-            purchased: import.purchased,
-            subscription: import.subscription.clone(),
-            over_limit: import.allow_over_limit,
-            over_limit_end_time: import.over_limit_end_time,
-            seats_as_of: None,
-            subscription_as_of: None,
-        },
-        revision: 1,
-        event_hash: String::new(),
-        create_time: import.create_time.unwrap_or(now),
         suspend_time: (import.state == AccountState::Suspended).then_some(now),
-        close_time: None,
+        ..Account::new(import.id.clone(), import.name.clone(), import.model.clone(), license, create_time)
     }
 }
 
 fn new_member(account: &Account, import: &ImportMember, model: &RoleModel, now: Time) -> Member {
     let role = model.role(&import.role).and_then(|role| model.role_at(role));
+    let seat = role.is_some_and(|role| import.holds_seat(rules(role)));
+    let join_time = import.join_time.unwrap_or(now);
     Member {
-        account_id: account.id.clone(),
-        user_id: import.user_id.clone(),
         email: import.contact().to_owned(),
-        email_verified: false,
         display_name: import.display_name.clone(),
-        role: import.role.clone(),
         state: import.state,
-        seat: role.is_some_and(|role| import.holds_seat(rules(role))),
         identities: import
             .identities
             .iter()
@@ -224,11 +213,8 @@ fn new_member(account: &Account, import: &ImportMember, model: &RoleModel, now: 
                 bound: identity.subject.is_some(),
             })
             .collect(),
-        join_time: import.join_time.unwrap_or(now),
         suspend_time: (import.state == MemberState::Suspended).then_some(now),
-        first_sign_in_time: None,
-        last_sign_in_time: None,
-        invited_by: None,
+        ..Member::new(account.id.clone(), import.user_id.clone(), import.role.clone(), seat, join_time)
     }
 }
 

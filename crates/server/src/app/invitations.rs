@@ -40,7 +40,7 @@ pub async fn list_invitations(
     app.store
         .read(async |tx: &Tx| {
             let account = tx.account_fetch(&command.read.account_id).await?;
-            let access = Access::open(&app.roles, now, tx, account, &command.read.acting).await?;
+            let access = Access::open(app.roles, now, tx, account, &command.read.acting).await?;
             access.require("invitation.list")?;
             for (index, id) in command.roles.iter().enumerate() {
                 role(access.model()?, id, &format!("roles[{index}]"))?;
@@ -85,7 +85,7 @@ pub async fn get_invitation(
     app.store
         .read(async |tx: &Tx| {
             let account = tx.account_fetch(&command.read.account_id).await?;
-            let access = Access::open(&app.roles, now, tx, account, &command.read.acting).await?;
+            let access = Access::open(app.roles, now, tx, account, &command.read.acting).await?;
             access.require("invitation.view")?;
             let invitation = tx.invitation_fetch(&access.account.id, &command.invitation_id).await?;
             let invitation = invitation.ok_or(Error::Missing(Missing::Invitation))?;

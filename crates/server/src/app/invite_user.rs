@@ -10,7 +10,7 @@ use usher_domain::invitation::{
     Delivery, DeliveryState, DeliveryStatus, ExternalUsername, Invitation, InvitationState, Invited, Known,
     LIFETIME_DEFAULT, invite,
 };
-use usher_domain::member::{Member, MemberIdentity, MemberState};
+use usher_domain::member::{Member, MemberIdentity};
 use usher_domain::secret::{Secret, token_hash};
 use usher_storage::{Identity, MailKind, Tx, User};
 
@@ -273,25 +273,17 @@ async fn join(
         }
     };
     let bound = scene.tx.identity_find_by_username(&identity.issuer, &identity.username).await?;
+    let account = scene.account().id.clone();
     let member = Member {
-        account_id: scene.account().id.clone(),
-        user_id: user_id.clone(),
         email: command.email.as_str().to_owned(),
-        email_verified: false,
         display_name: command.display_name.clone(),
-        role: command.role.clone(),
-        state: MemberState::Active,
-        seat,
         identities: vec![MemberIdentity {
             issuer: identity.issuer.clone(),
             username: identity.username.clone(),
             bound: bound.is_some_and(|identity| identity.subject.is_some()),
         }],
-        join_time: now,
-        suspend_time: None,
-        first_sign_in_time: None,
-        last_sign_in_time: None,
         invited_by: scene.access.actor().cloned(),
+        ..Member::new(account, user_id.clone(), command.role.clone(), seat, now)
     };
     scene.tx.member_insert(&member, scene.stamp("member.joined")).await?;
     let mut invitation = new_invitation(scene, command, seat)?;

@@ -32,7 +32,7 @@ pub async fn get_licenses(app: App, _caller: Caller, command: Read) -> Result<Li
         .store
         .read(async |tx: &Tx| {
             let account = tx.account_fetch(&command.account_id).await?;
-            let access = Access::open(&app.roles, now, tx, account, &command.acting).await?;
+            let access = Access::open(app.roles, now, tx, account, &command.acting).await?;
             access.require("license.view")?;
             read(tx, &access).await
         })

@@ -7,8 +7,7 @@ use usher_domain::email::EmailAddress;
 use usher_domain::event::Stream;
 use usher_domain::id::{AccountId, UserId};
 use usher_domain::license::{License, Subscription};
-use usher_domain::member::{Member, MemberState};
-use usher_domain::standing::AccountState;
+use usher_domain::member::Member;
 use usher_domain::time::Time;
 use usher_policy::{Role, RoleModel};
 use usher_storage::{Stamp, Tx, User, WholeAccount};
@@ -111,25 +110,10 @@ fn whole(model: &RoleModel, number: u32, members: u32, now: Time) -> Result<Whol
 }
 
 fn account(model: &RoleModel, id: AccountId, members: u32, now: Time) -> Account {
-    Account {
-        name: format!("Demo {}", id.as_str().trim_start_matches("demo-")),
-        id,
-        model: model.id().to_owned(),
-        state: AccountState::Active,
-        license: License {
-            purchased: Some(members + SEATS_SPARE),
-            subscription: Subscription { plan: "demo".to_owned(), expire_time: None, grace_end_time: None },
-            over_limit: false,
-            over_limit_end_time: None,
-            seats_as_of: None,
-            subscription_as_of: None,
-        },
-        revision: 1,
-        event_hash: String::new(),
-        create_time: now,
-        suspend_time: None,
-        close_time: None,
-    }
+    let subscription = Subscription { plan: "demo".to_owned(), expire_time: None, grace_end_time: None };
+    let license = License::new(Some(members + SEATS_SPARE), subscription);
+    let name = format!("Demo {}", id.as_str().trim_start_matches("demo-"));
+    Account::new(id, name, model.id().to_owned(), license, now)
 }
 
 /// The first is the founder; the others have the other roles in turn.
@@ -147,20 +131,10 @@ fn member(account: &AccountId, user_id: UserId, role: &Role, now: Time) -> Resul
     let address = format!("{user_id}@people.example");
     let email = EmailAddress::parse(&address).map_err(|e| Error::Internal(e.to_string()))?;
     let member = Member {
-        account_id: account.clone(),
-        user_id: user_id.clone(),
         email: email.as_str().to_owned(),
         email_verified: true,
         display_name: format!("Person {user_id}"),
-        role: role.id.to_string(),
-        state: MemberState::Active,
-        seat: role.uses_seat,
-        identities: Vec::new(),
-        join_time: now,
-        suspend_time: None,
-        first_sign_in_time: None,
-        last_sign_in_time: None,
-        invited_by: None,
+        ..Member::new(account.clone(), user_id.clone(), role.id.to_string(), role.uses_seat, now)
     };
     let user = User {
         id: user_id,

@@ -92,7 +92,7 @@ pub async fn list_members(
     app.store
         .read(async |tx: &Tx| {
             let account = tx.account_fetch(&command.read.account_id).await?;
-            let access = Access::open(&app.roles, now, tx, account, &command.read.acting).await?;
+            let access = Access::open(app.roles, now, tx, account, &command.read.acting).await?;
             access.require("member.list")?;
             let filter = filter(access.model()?, &command)?;
             let size = command.page.size;
@@ -180,7 +180,7 @@ pub async fn get_member(app: App, _caller: Caller, command: GetMember) -> Result
     app.store
         .read(async |tx: &Tx| {
             let account = tx.account_fetch(&command.read.account_id).await?;
-            let access = Access::open(&app.roles, now, tx, account, &command.read.acting).await?;
+            let access = Access::open(app.roles, now, tx, account, &command.read.acting).await?;
             access.require("member.view")?;
             let member = tx.member_fetch(&access.account.id, &command.user_id).await?;
             let member = member.ok_or_else(|| Error::no_member(&command.user_id))?;

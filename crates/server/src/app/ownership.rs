@@ -283,7 +283,7 @@ impl ReadTransfers {
             return Err(Error::ScopeMissing(needed));
         }
         let account = tx.account_fetch(&self.account_id).await?;
-        let access = Access::open(&app.roles, now, tx, account, acting).await?;
+        let access = Access::open(app.roles, now, tx, account, acting).await?;
         access.require("ownership_transfer.view")?;
         Ok(access)
     }

@@ -30,7 +30,7 @@ pub async fn list_roles(app: App, _caller: Caller, command: ListRoles) -> Result
     app.store
         .read(async |tx: &Tx| {
             let account = tx.account_fetch(&command.account_id).await?;
-            let access = Access::open(&app.roles, now, tx, account, &acting).await?;
+            let access = Access::open(app.roles, now, tx, account, &acting).await?;
             let model = access.model()?;
             let may = |index: RoleIndex| {
                 let reach = model.role_at(index).map(|role| access.require_reach(role, index));

@@ -144,7 +144,7 @@ async fn erase(tx: &Tx, app: &App, caller: &Caller, command: &EraseUser, now: Ti
             digest: String::new(),
             note: command.note.clone(),
         };
-        let mut scene = Scene::begin(app, tx, Access::of_platform(&app.roles, now, account), caller, &of);
+        let mut scene = Scene::begin(app, tx, Access::of_platform(app.roles, now, account), caller, &of);
         let revoked_invitation_ids = leave(&mut scene, id, &mut keys).await?;
         let (revision, _) = scene.finish().await?;
         erased.push(ErasedMembership { account_id: of.account_id.clone(), revision, revoked_invitation_ids });

@@ -72,7 +72,7 @@ pub async fn watch_events(app: App, _caller: Caller, command: WatchEvents) -> Re
         .store
         .read(async |tx: &Tx| {
             let account = tx.account_fetch(&command.account_id).await?;
-            let access = Access::open(&app.roles, now, tx, account, &Acting::Platform).await?;
+            let access = Access::open(app.roles, now, tx, account, &Acting::Platform).await?;
             Ok::<_, Error>(access.account.revision)
         })
         .await?;
@@ -170,7 +170,7 @@ impl Follower {
         app.store
             .read(async |tx: &Tx| {
                 let account = tx.account_fetch(&self.account).await?;
-                let access = Access::open(&app.roles, now, tx, account, &Acting::Platform).await?;
+                let access = Access::open(app.roles, now, tx, account, &Acting::Platform).await?;
                 let filter = MemberFilter::default();
                 let (mut members, _) =
                     tx.member_list(&self.account, &filter, after, PAGE_SIZE_MAX + 1).await?;

@@ -83,6 +83,6 @@ async fn seldom(app: &App, roles: bool) -> Option<String> {
     if !roles {
         return None;
     }
-    let missing = missing_roles(&app.store, &app.roles).await.unwrap_or_default();
+    let missing = missing_roles(&app.store, app.roles).await.unwrap_or_default();
     missing.into_iter().next()
 }

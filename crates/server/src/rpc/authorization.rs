@@ -1,7 +1,7 @@
 //! AuthorizationService.
 
 use tonic::{Request, Response, Status};
-use usher_contract::v1 as pb;
+use usher_contract::{v1 as pb, wire};
 use usher_policy::{Holders, RoleModel};
 
 use super::parse::{Parse, Parser};
@@ -11,25 +11,25 @@ use crate::app::roles::{ListRoles, Roles, list_roles};
 use crate::guard;
 
 #[tonic::async_trait]
-impl pb::authorization_service_server::AuthorizationService for Api {
+impl wire::authorization_service_server::AuthorizationService for Api {
     async fn check_permission(
         &self,
-        request: Request<pb::CheckPermissionRequest>,
-    ) -> Result<Response<pb::CheckPermissionResponse>, Status> {
+        request: Request<wire::CheckPermissionRequest>,
+    ) -> Result<Response<wire::CheckPermissionResponse>, Status> {
         self.check(&guard::CHECK_PERMISSION, request).await
     }
 
     async fn check_permissions(
         &self,
-        request: Request<pb::CheckPermissionsRequest>,
-    ) -> Result<Response<pb::CheckPermissionsResponse>, Status> {
+        request: Request<wire::CheckPermissionsRequest>,
+    ) -> Result<Response<wire::CheckPermissionsResponse>, Status> {
         self.check(&guard::CHECK_PERMISSIONS, request).await
     }
 
     async fn list_permissions(
         &self,
-        request: Request<pb::ListPermissionsRequest>,
-    ) -> Result<Response<pb::ListPermissionsResponse>, Status> {
+        request: Request<wire::ListPermissionsRequest>,
+    ) -> Result<Response<wire::ListPermissionsResponse>, Status> {
         self.check(&guard::LIST_PERMISSIONS, request).await
     }
 

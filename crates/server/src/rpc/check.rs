@@ -1,10 +1,12 @@
 //! Checks on the wire. Questions borrow from their message, so that asking memory copies nothing; what
-//! memory cannot answer takes its message along to where the store is read.
+//! memory cannot answer takes its message along to where the store is read. Answers name roles and
+//! permissions by the role model's own texts.
 
 use std::fmt;
 use std::future::Future;
 
-use usher_contract::v1 as pb;
+use bytes::Bytes;
+use usher_contract::{v1 as pb, wire};
 use usher_domain::text;
 use usher_policy::{Decision, GrantKind, ModelIndex, Subject};
 
@@ -25,7 +27,7 @@ const RESOURCE_TYPES_MAX: usize = 100;
 pub(super) trait Ask: Sized + Send + 'static {
     type Response: Send + 'static;
 
-    /// The account as the message names it.
+    /// The account as the message names it; empty when that is no text, which the parser says.
     fn account(&self) -> &str;
 
     /// `None` when the store must be read.
@@ -34,11 +36,11 @@ pub(super) trait Ask: Sized + Send + 'static {
     fn ask_store(self, app: App) -> impl Future<Output = Result<Self::Response, Error>> + Send;
 }
 
-impl Ask for pb::CheckPermissionRequest {
-    type Response = pb::CheckPermissionResponse;
+impl Ask for wire::CheckPermissionRequest {
+    type Response = wire::CheckPermissionResponse;
 
     fn account(&self) -> &str {
-        &self.account_id
+        std::str::from_utf8(&self.account_id).unwrap_or_default()
     }
 
     fn ask_memory(&self, app: &App) -> Option<Result<Self::Response, Error>> {
@@ -57,11 +59,11 @@ impl Ask for pb::CheckPermissionRequest {
     }
 }
 
-impl Ask for pb::CheckPermissionsRequest {
-    type Response = pb::CheckPermissionsResponse;
+impl Ask for wire::CheckPermissionsRequest {
+    type Response = wire::CheckPermissionsResponse;
 
     fn account(&self) -> &str {
-        &self.account_id
+        std::str::from_utf8(&self.account_id).unwrap_or_default()
     }
 
     fn ask_memory(&self, app: &App) -> Option<Result<Self::Response, Error>> {
@@ -80,11 +82,11 @@ impl Ask for pb::CheckPermissionsRequest {
     }
 }
 
-impl Ask for pb::ListPermissionsRequest {
-    type Response = pb::ListPermissionsResponse;
+impl Ask for wire::ListPermissionsRequest {
+    type Response = wire::ListPermissionsResponse;
 
     fn account(&self) -> &str {
-        &self.account_id
+        std::str::from_utf8(&self.account_id).unwrap_or_default()
     }
 
     fn ask_memory(&self, app: &App) -> Option<Result<Self::Response, Error>> {
@@ -103,9 +105,9 @@ impl Ask for pb::ListPermissionsRequest {
     }
 }
 
-fn one(message: &pb::CheckPermissionRequest) -> Result<CheckPermission<'_>, Error> {
+fn one(message: &wire::CheckPermissionRequest) -> Result<CheckPermission<'_>, Error> {
     let mut parser = Parser::without_digest();
-    let account_id = parser.id("account_id", &message.account_id);
+    let account_id = parser.id_of("account_id", &message.account_id);
     let of = subject(&mut parser, "subject", message.subject.as_ref());
     let ask = ask(&mut parser, At::Request, of, &message.action, message.resource.as_ref());
     let consistency = consistency(&mut parser, message.consistency.as_ref());
@@ -136,18 +138,19 @@ fn ask<'a>(
     parser: &mut Parser,
     at: At,
     subject: Option<Subject<'a>>,
-    action: &'a str,
-    resource: Option<&'a pb::Resource>,
+    action: &'a [u8],
+    resource: Option<&'a wire::Resource>,
 ) -> Option<usher_policy::Ask<'a>> {
-    let action = parser.id(format_args!("{at}action"), action);
+    let action = parser.id_of(format_args!("{at}action"), action);
     let Some(resource) = resource else {
         return parser.fail(format_args!("{at}resource"), "is missing; it needs at least a `type`");
     };
-    let resource_type = parser.id(format_args!("{at}resource.type"), &resource.r#type);
+    let resource_type = parser.id_of(format_args!("{at}resource.type"), &resource.r#type);
     // The id never decides; it is bounded all the same.
-    let id = parser.take(format_args!("{at}resource.id"), text::check_line(&resource.id, 1024));
+    let id = parser.utf8(format_args!("{at}resource.id"), &resource.id);
+    let id = id.and_then(|id| parser.take(format_args!("{at}resource.id"), text::check_line(id, 1024)));
     let owner = match &resource.owner_id {
-        Some(owner) => parser.id(format_args!("{at}resource.owner_id"), owner).map(Some),
+        Some(owner) => parser.id_of(format_args!("{at}resource.owner_id"), owner).map(Some),
         None => Some(None),
     };
     id?;
@@ -161,9 +164,9 @@ fn ask<'a>(
 
 /// A batch's shape is right for any model; what is not an id, a type or an action is the item's own
 /// error.
-fn many(message: &pb::CheckPermissionsRequest) -> Result<CheckPermissions<'_>, Error> {
+fn many(message: &wire::CheckPermissionsRequest) -> Result<CheckPermissions<'_>, Error> {
     let mut parser = Parser::without_digest();
-    let account_id = parser.id("account_id", &message.account_id);
+    let account_id = parser.id_of("account_id", &message.account_id);
     let default = match &message.subject {
         Some(of) => subject(&mut parser, "subject", Some(of)).map(Some),
         None => Some(None),
@@ -184,7 +187,7 @@ fn many(message: &pb::CheckPermissionsRequest) -> Result<CheckPermissions<'_>, E
 
 fn item<'a>(
     index: usize,
-    check: &'a pb::Check,
+    check: &'a wire::Check,
     default: Option<Subject<'a>>,
 ) -> Result<usher_policy::Ask<'a>, Error> {
     let mut parser = Parser::without_digest();
@@ -197,9 +200,9 @@ fn item<'a>(
     parser.finish(ask)
 }
 
-fn all(message: &pb::ListPermissionsRequest) -> Result<ListPermissions<'_>, Error> {
+fn all(message: &wire::ListPermissionsRequest) -> Result<ListPermissions<'_>, Error> {
     let mut parser = Parser::without_digest();
-    let account_id = parser.id("account_id", &message.account_id);
+    let account_id = parser.id_of("account_id", &message.account_id);
     let subject = subject(&mut parser, "subject", message.subject.as_ref());
     if message.resource_types.len() > RESOURCE_TYPES_MAX {
         let wrong = parser.fail("resource_types", format!("holds more than {RESOURCE_TYPES_MAX} types"));
@@ -207,7 +210,7 @@ fn all(message: &pb::ListPermissionsRequest) -> Result<ListPermissions<'_>, Erro
     }
     let types = message.resource_types.iter().enumerate();
     let types: Vec<_> =
-        types.map(|(index, text)| parser.id(format_args!("resource_types[{index}]"), text)).collect();
+        types.map(|(index, text)| parser.id_of(format_args!("resource_types[{index}]"), text)).collect();
     let consistency = consistency(&mut parser, message.consistency.as_ref());
     let list = (|| {
         Some(ListPermissions {
@@ -220,17 +223,22 @@ fn all(message: &pb::ListPermissionsRequest) -> Result<ListPermissions<'_>, Erro
     parser.finish(list)
 }
 
+/// What a role model calls something.
+fn name(name: &'static str) -> Bytes {
+    Bytes::from_static(name.as_bytes())
+}
+
 /// A decision as the wire says it, with the names that the account's model gives.
-fn outcome(app: &App, model: Option<ModelIndex>, decision: &Decision) -> pb::CheckOutcome {
+fn outcome(app: &App, model: Option<ModelIndex>, decision: &Decision) -> wire::CheckOutcome {
     let model = model.and_then(|index| app.roles.by_index(index));
     let role = model.zip(decision.role).and_then(|(model, role)| model.role_at(role));
     let permission = model.zip(decision.permission).and_then(|(model, index)| model.permission_at(index));
     let decided = if decision.allows() { pb::Decision::Allow } else { pb::Decision::Deny };
-    pb::CheckOutcome {
+    wire::CheckOutcome {
         decision: decided.into(),
         reason: decision_reason(decision.reason).into(),
-        role: role.map(|role| role.id.to_string()).unwrap_or_default(),
-        permission: permission.map(|permission| permission.id.to_string()).unwrap_or_default(),
+        role: role.map_or_else(Bytes::new, |role| name(&role.id)),
+        permission: permission.map_or_else(Bytes::new, |permission| name(&permission.id)),
         depends_on_owner: decision.depends_on_owner,
         valid_until_time: decision.valid_until.map(timestamp),
     }
@@ -240,11 +248,11 @@ fn check_response(
     app: &App,
     ask: &CheckPermission<'_>,
     checked: check::Checked,
-) -> pb::CheckPermissionResponse {
+) -> wire::CheckPermissionResponse {
     let outcome = outcome(app, checked.model, &checked.decision);
     let revision = checked.revision;
-    let consistency_token = token_of(app, ask.account_id, revision);
-    pb::CheckPermissionResponse {
+    let consistency_token = token_of(app, ask.account_id, revision).into();
+    wire::CheckPermissionResponse {
         decision: outcome.decision,
         reason: outcome.reason,
         role: outcome.role,
@@ -262,18 +270,18 @@ fn checks_response(
     app: &App,
     ask: &CheckPermissions<'_>,
     checked: check::CheckedMany,
-) -> pb::CheckPermissionsResponse {
+) -> wire::CheckPermissionsResponse {
     let revision = checked.revision;
-    let consistency_token = token_of(app, ask.account_id, revision);
+    let consistency_token = token_of(app, ask.account_id, revision).into();
     let valid_until = checked.results.iter().flatten().filter_map(|decision| decision.valid_until).min();
     let results = checked.results.iter().map(|result| {
         let result = match result {
-            Ok(decision) => pb::check_result::Result::Outcome(outcome(app, checked.model, decision)),
-            Err(error) => pb::check_result::Result::Error(check_error(error)),
+            Ok(decision) => wire::check_result::Result::Outcome(outcome(app, checked.model, decision)),
+            Err(error) => wire::check_result::Result::Error(check_error(error)),
         };
-        pb::CheckResult { result: Some(result) }
+        wire::CheckResult { result: Some(result) }
     });
-    pb::CheckPermissionsResponse {
+    wire::CheckPermissionsResponse {
         results: results.collect(),
         revision,
         valid_until_time: valid_until.map(timestamp),
@@ -304,28 +312,28 @@ fn permissions_response(
     app: &App,
     ask: &ListPermissions<'_>,
     listed: check::Permissions,
-) -> pb::ListPermissionsResponse {
+) -> wire::ListPermissionsResponse {
     let revision = listed.standing.revision();
-    let consistency_token = token_of(app, ask.account_id, revision);
+    let consistency_token = token_of(app, ask.account_id, revision).into();
     let model = app.roles.by_index(listed.model);
     let role = model.zip(listed.listing.role).and_then(|(model, role)| model.role_at(role));
     let entries = listed.listing.entries.iter().filter_map(|entry| {
         let model = model?;
         let action = model.action_at(entry.action)?;
         let permission = entry.permission.and_then(|permission| model.permission_at(permission));
-        Some(pb::PermissionEntry {
-            resource_type: action.resource_type().to_owned(),
-            action: action.verb().to_owned(),
+        Some(wire::PermissionEntry {
+            resource_type: name(action.resource_type()),
+            action: name(action.verb()),
             grant: grant(entry.grant).into(),
-            permission: permission.map(|permission| permission.id.to_string()).unwrap_or_default(),
+            permission: permission.map_or_else(Bytes::new, |permission| name(&permission.id)),
             available_after_lapse: action.available_after_lapse(),
         })
     });
-    pb::ListPermissionsResponse {
+    wire::ListPermissionsResponse {
         permissions: entries.collect(),
         blocked_reason: listed.listing.blocked.map_or(0, |reason| decision_reason(reason).into()),
-        role: role.map(|role| role.id.to_string()).unwrap_or_default(),
-        role_title: role.map(|role| role.title.to_string()).unwrap_or_default(),
+        role: role.map_or_else(Bytes::new, |role| name(&role.id)),
+        role_title: role.map_or_else(Bytes::new, |role| name(&role.title)),
         notices: license::notices(
             listed.standing.grace_end_time(listed.as_of),
             listed.standing.is_over_limit(listed.as_of),
@@ -345,7 +353,3 @@ fn grant(kind: GrantKind) -> pb::Grant {
         GrantKind::Never => pb::Grant::Never,
     }
 }
-
-#[cfg(test)]
-#[path = "check_tests.rs"]
-mod tests;

@@ -1,7 +1,7 @@
 //! LicenseService.
 
 use tonic::{Request, Response, Status};
-use usher_contract::v1 as pb;
+use usher_contract::{v1 as pb, wire};
 use usher_domain::license::{
     ChangeOutcome, LICENSE_CHANGES_MAX, PURCHASED_SEATS_MAX, SetPurchasedSeats, Subscription,
     SubscriptionState,
@@ -10,7 +10,7 @@ use usher_domain::text::{NOTE_LENGTH_MAX, PLAN_LENGTH_MAX};
 use usher_domain::time::Time;
 
 use super::convert::{licenses, subscription, timestamp};
-use super::parse::{Parse, Parser, consistency, party};
+use super::parse::{self, Parse, Parser, party};
 use super::{Answer, Api, status, token_of};
 use crate::app::App;
 use crate::app::change::Changed;
@@ -151,12 +151,24 @@ impl Parse for pb::GetLicensesRequest {
 
     fn parse(self, parser: &mut Parser) -> Option<Read> {
         let read = parser.read(&self.account_id, party!(self.acting, get_licenses_request));
-        let at_least_as_fresh = match consistency(parser, self.consistency.as_ref())? {
+        let consistency = self.consistency.map(wire_consistency);
+        let at_least_as_fresh = match parse::consistency(parser, consistency.as_ref())? {
             Consistency::AtLeastAsFresh(token) => Some(token.to_owned()),
             Consistency::MinimizeLatency | Consistency::FullyConsistent => None,
         };
         Some(Read { at_least_as_fresh, ..read? })
     }
+}
+
+fn wire_consistency(consistency: pb::Consistency) -> wire::Consistency {
+    use pb::consistency::Requirement as From;
+    use wire::consistency::Requirement as To;
+    let requirement = consistency.requirement.map(|requirement| match requirement {
+        From::MinimizeLatency(value) => To::MinimizeLatency(value),
+        From::AtLeastAsFresh(token) => To::AtLeastAsFresh(token.into()),
+        From::FullyConsistent(value) => To::FullyConsistent(value),
+    });
+    wire::Consistency { requirement }
 }
 
 impl Answer<Changed<ManageLicensesOutcome>> for pb::ManageLicensesResponse {

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use usher_contract::v1 as pb;
+use usher_contract::wire;
 use usher_domain::caller::Acting;
 use usher_domain::email::EmailAddress;
 use usher_domain::id::{AccountId, IdError, InvitationId, UserId, check_id};
@@ -88,6 +88,17 @@ impl Parser {
 
     pub(crate) fn account(&mut self, text: &str) -> Option<AccountId> {
         self.take("account_id", AccountId::parse(text))
+    }
+
+    /// A text of a message whose texts nobody looked at.
+    pub(crate) fn utf8<'a>(&mut self, field: impl Display, bytes: &'a [u8]) -> Option<&'a str> {
+        std::str::from_utf8(bytes).ok().or_else(|| self.fail(field, "is not UTF-8"))
+    }
+
+    /// An id that is looked up by and not kept, of such a message.
+    pub(crate) fn id_of<'a>(&mut self, field: impl Display, bytes: &'a [u8]) -> Option<&'a str> {
+        let text = self.utf8(&field, bytes)?;
+        self.id(field, text)
     }
 
     /// An id that is looked up by and not kept.
@@ -286,16 +297,17 @@ pub(crate) use party;
 pub(crate) fn subject<'a>(
     parser: &mut Parser,
     field: impl Display,
-    subject: Option<&'a pb::Subject>,
+    subject: Option<&'a wire::Subject>,
 ) -> Option<Subject<'a>> {
     match subject.and_then(|subject| subject.kind.as_ref()) {
-        Some(pb::subject::Kind::UserId(id)) => {
-            parser.id(format_args!("{field}.user_id"), id).map(Subject::User)
+        Some(wire::subject::Kind::UserId(id)) => {
+            parser.id_of(format_args!("{field}.user_id"), id).map(Subject::User)
         }
-        Some(pb::subject::Kind::Automation(automation)) => {
+        Some(wire::subject::Kind::Automation(automation)) => {
             // It may be left out and never decides; it is bounded all the same.
-            let id = text::check_line(&automation.id, 128);
-            parser.take(format_args!("{field}.automation.id"), id).map(|_| Subject::Automation)
+            let field = format_args!("{field}.automation.id");
+            let id = text::check_line(parser.utf8(field, &automation.id)?, 128);
+            parser.take(field, id).map(|_| Subject::Automation)
         }
         None => parser.fail(field, "is missing; name a `user_id` or an `automation`"),
     }
@@ -303,9 +315,9 @@ pub(crate) fn subject<'a>(
 
 pub(crate) fn consistency<'a>(
     parser: &mut Parser,
-    consistency: Option<&'a pb::Consistency>,
+    consistency: Option<&'a wire::Consistency>,
 ) -> Option<Consistency<'a>> {
-    use pb::consistency::Requirement;
+    use wire::consistency::Requirement;
     let Some(consistency) = consistency else { return Some(Consistency::MinimizeLatency) };
     let mut must_be_true = |field: &str, value: bool, then: Consistency<'a>| {
         if value {
@@ -322,6 +334,8 @@ pub(crate) fn consistency<'a>(
         Some(Requirement::FullyConsistent(value)) => {
             must_be_true("fully_consistent", *value, Consistency::FullyConsistent)
         }
-        Some(Requirement::AtLeastAsFresh(token)) => Some(Consistency::AtLeastAsFresh(token)),
+        Some(Requirement::AtLeastAsFresh(token)) => {
+            parser.utf8("consistency.at_least_as_fresh", token).map(Consistency::AtLeastAsFresh)
+        }
     }
 }

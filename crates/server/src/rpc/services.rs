@@ -9,7 +9,7 @@ use http::{Request, Response};
 use tonic::body::Body;
 use tonic::service::Routes;
 use tower::Service;
-use usher_contract::v1::authorization_service_server::AuthorizationServiceServer;
+use usher_contract::wire::authorization_service_server::AuthorizationServiceServer;
 
 use super::{Api, SERVICES};
 
