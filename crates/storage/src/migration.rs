@@ -51,9 +51,7 @@ pub(crate) async fn up(tx: &Tx) -> Result<(), Error> {
         Migrator::up(&tx.inner, None).await.map_err(|e| Error::Schema(format!("cannot migrate: {e}")))?;
     }
     if newer.is_empty() {
-        tx.inner
-            .execute_unprepared(&format!("{SAVE_LEAST} ('{LEAST_KEY}', '{LEAST}') {OVERWRITE}"))
-            .await?;
+        tx.inner.execute_unprepared(&format!("{SAVE_LEAST} ('{LEAST_KEY}', '{LEAST}') {OVERWRITE}")).await?;
     }
     Ok(())
 }
@@ -94,8 +92,7 @@ async fn steps(tx: &Tx) -> Result<Steps, Error> {
 /// The oldest step that a program must know to run on this schema, as the newest program has said it.
 async fn least(tx: &Tx) -> Result<Option<String>, Error> {
     let sql = format!("SELECT value FROM meta WHERE key = '{LEAST_KEY}'");
-    let row =
-        tx.inner.query_one_raw(Statement::from_string(tx.inner.get_database_backend(), sql)).await?;
+    let row = tx.inner.query_one_raw(Statement::from_string(tx.inner.get_database_backend(), sql)).await?;
     row.map(|row| row.try_get("", "value").map_err(Error::from)).transpose()
 }
 

@@ -7,9 +7,7 @@
 use std::time::Duration;
 
 use sea_orm::sqlx::postgres::PgListener;
-use sea_orm::{
-    ConnectionTrait as _, Database, DatabaseConnection, DbBackend, FromQueryResult, Statement,
-};
+use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, DbBackend, FromQueryResult, Statement};
 use usher_domain::id::AccountId;
 
 use crate::convert::account_id;
@@ -110,7 +108,8 @@ impl Poller {
             None => connect(&self.options).await?,
         };
         let timed_out = |_| Error::Unavailable("a poll took too long".into());
-        let polled = tokio::time::timeout(POLL_TIMEOUT, self.read(&connection)).await.map_err(timed_out)??;
+        let polled =
+            tokio::time::timeout(POLL_TIMEOUT, self.read(&connection)).await.map_err(timed_out)??;
         self.connection = Some(connection);
         Ok(polled)
     }

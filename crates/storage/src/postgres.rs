@@ -18,8 +18,11 @@ use crate::store::ConnectOptions;
 
 /// What the server itself gives up after so many milliseconds. The first is how long a change waits for the
 /// account's row before it is told to try again.
-const TIMEOUTS_MS: [(&str, &str); 3] =
-    [("lock_timeout", "2000"), ("statement_timeout", "3000"), ("idle_in_transaction_session_timeout", "5000")];
+const TIMEOUTS_MS: [(&str, &str); 3] = [
+    ("lock_timeout", "2000"),
+    ("statement_timeout", "3000"),
+    ("idle_in_transaction_session_timeout", "5000"),
+];
 /// How long a connection may take to prove that it lives.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 

@@ -72,7 +72,9 @@ impl Store {
     pub async fn probe(&self) -> bool {
         let is_there = match self.engine() {
             Engine::Sqlite => true,
-            Engine::Postgres => tokio::time::timeout(PROBE_TIMEOUT, answers(&self.options().url)).await == Ok(true),
+            Engine::Postgres => {
+                tokio::time::timeout(PROBE_TIMEOUT, answers(&self.options().url)).await == Ok(true)
+            }
         };
         match is_there {
             true => self.is_there().await,

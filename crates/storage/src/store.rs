@@ -282,7 +282,11 @@ fn lock_file(database: &Path) -> Result<File, Error> {
 
 async fn postgres(options: &ConnectOptions) -> Result<Store, Error> {
     let connection = Database::connect(postgres::pool_options(options)).await.map_err(|e| {
-        Error::Unavailable(format!("cannot connect to PostgreSQL: {e}; check `database.url`"))
+        let hint = match e.to_string().contains("unsupported startup parameter") {
+            true => "it is a pooler: set `database.pooler`",
+            false => "check `database.url`",
+        };
+        Error::Unavailable(format!("cannot connect to PostgreSQL: {e}; {hint}"))
     })?;
     Ok(Store {
         pool: Arc::new(RwLock::new(connection)),

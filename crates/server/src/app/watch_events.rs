@@ -89,7 +89,8 @@ pub async fn watch_events(app: App, _caller: Caller, command: WatchEvents) -> Re
     let changes = app.changes.subscribe();
     let follower = Follower { app, account: command.account_id, sender };
     tokio::spawn(async move {
-        if let (Err(error), Ok(last_word)) = (follower.run(command.start, current, changes).await, last_word) {
+        if let (Err(error), Ok(last_word)) = (follower.run(command.start, current, changes).await, last_word)
+        {
             last_word.send(Err(error));
         }
     });

@@ -130,7 +130,11 @@ pub const SETTINGS: &[Setting] = &[
     setting("limits.response_bytes", Kind::Number, "one response"),
     setting("limits.concurrent_calls", Kind::Number, "calls at once in the process"),
     setting("limits.concurrent_streams", Kind::Number, "server streams at once in the process"),
-    setting("limits.slow_reader_seconds", Kind::Number, "a stream whose reader takes nothing for so long is cut"),
+    setting(
+        "limits.slow_reader_seconds",
+        Kind::Number,
+        "a stream whose reader takes nothing for so long is cut",
+    ),
     setting("limits.deadline_ms", Kind::Number, "how long a call may take"),
     setting("log.format", Kind::Text, "`text` or `json`"),
     setting("log.filter", Kind::Text, "what is logged, as `tracing` filters say it"),
