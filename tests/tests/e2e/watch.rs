@@ -186,14 +186,16 @@ async fn readers_that_take_nothing_are_cut_and_cost_little(engine: Engine) {
     let server = Process::serve_with(&database.url, &[&mails, "limits.slow_reader_seconds=2"], &[]);
     cast::fill(&channel(&server.url).await, "acme", INTEGRATE_IO, 20).await;
     lengthen_log(&database);
-    let (began, before) = (tokio::time::Instant::now(), server.resident_bytes());
-    let mut readers = Vec::new();
+    let before = server.resident_bytes();
+    let (began, mut readers) = (tokio::time::Instant::now(), Vec::new());
     for _ in 0..SLOW_READERS {
         readers.push(watch_on(&narrow(&server.url).await, 0).await);
     }
-    let mut most = before;
-    while began.elapsed() < Duration::from_secs(4) {
+    let (mut most, mut cut) = (before, 0);
+    while cut < SLOW_READERS {
         most = most.max(server.resident_bytes());
+        cut += server.logged().iter().filter(|line| line.contains("a follower is cut off")).count();
+        assert!(began.elapsed() < MESSAGE_MAX, "only {cut} are cut");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let each = most.saturating_sub(before) / SLOW_READERS as u64;

@@ -89,8 +89,9 @@ pub async fn watch_events(app: App, _caller: Caller, command: WatchEvents) -> Re
     let changes = app.changes.subscribe();
     let follower = Follower { app, account: command.account_id, sender };
     tokio::spawn(async move {
-        if let (Err(error), Ok(last_word)) = (follower.run(command.start, current, changes).await, last_word)
-        {
+        let ended = follower.run(command.start, current, changes).await;
+        if let (Err(error), Ok(last_word)) = (ended, last_word) {
+            tracing::info!(account_id = %follower.account, %error, "a follower is cut off");
             last_word.send(Err(error));
         }
     });
