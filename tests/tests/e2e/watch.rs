@@ -179,6 +179,7 @@ const LONG_NOTE: usize = 600;
 /// What a slow reader may cost: the messages that wait, a page of events, and the transport's buffer.
 const SLOW_READER_BYTES_MAX: u64 = 2 << 20;
 
+#[expect(clippy::print_stdout, reason = "the figure of a measurement")]
 async fn readers_that_take_nothing_are_cut_and_cost_little(engine: Engine) {
     let directory = TempDir::new().unwrap();
     let database = Database::fresh(engine, directory.path());
