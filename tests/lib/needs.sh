@@ -21,6 +21,7 @@ kustomize=
 deploy_venv=
 promtool=
 postgres_bin=
+pgbouncer=
 scratch=
 missing=()
 apt_updated=no
@@ -36,6 +37,7 @@ step_needs() {
     if wanted build || wanted clippy || only_needs; then need_cc; fi
     if wanted postgres || wanted deploy || wanted readme || only_needs; then need_python; fi
     if wanted postgres || only_needs; then need_postgres; fi
+    if wanted test || only_needs; then need_pgbouncer; fi
     if wanted buf || only_needs; then need_buf; fi
     if wanted test || wanted deploy || wanted readme || only_needs; then need_grpcurl; fi
     if wanted test || only_needs; then need_health_probe; fi
@@ -141,6 +143,20 @@ find_postgres() {
         printf '%s\n' /usr/lib/postgresql/*/bin/initdb | sort -rV
     )
     return 1
+}
+
+need_pgbouncer() {
+    find_pgbouncer || { apt_install pgbouncer && find_pgbouncer; } || true
+    if find_pgbouncer; then
+        have pgbouncer "$pgbouncer"
+    else
+        lack pgbouncer 'apt-get install pgbouncer'
+    fi
+}
+
+# Debian puts it where only root looks.
+find_pgbouncer() {
+    pgbouncer=$(PATH=$PATH:/usr/sbin type -P pgbouncer)
 }
 
 need_buf() {

@@ -30,7 +30,7 @@ impl Cluster {
         let files = tempfile::Builder::new().prefix("usher-cluster.").tempdir().expect("a directory");
         own(files.path());
         let data = files.path().join("data");
-        let mut init = as_owner("initdb");
+        let mut init = as_owner(&tool("initdb"));
         init.args(["-A", "trust", "-U", "postgres", "--no-sync", "--encoding=UTF8", "--locale=C", "-D"]);
         run(init.arg(&data));
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
@@ -47,7 +47,7 @@ impl Cluster {
         let mut server = self.server();
         assert!(server.is_none(), "it runs");
         let log = File::options().create(true).append(true).open(self.log_file()).expect("a log");
-        let mut command = as_owner("postgres");
+        let mut command = as_owner(&tool("postgres"));
         command.arg("-D").arg(self.data()).arg("-k").arg(self.files.path());
         command.args(["-p", &self.port.to_string()]);
         for setting in ["listen_addresses=127.0.0.1", "max_connections=200", "fsync=off"] {
@@ -185,13 +185,15 @@ fn owner() -> &'static str {
     if exists { "postgres" } else { "nobody" }
 }
 
-fn own(directory: &Path) {
+/// Gives a directory to the user of [`as_owner`].
+pub(crate) fn own(directory: &Path) {
     if is_root() {
         run(Command::new("chown").arg(owner()).arg(directory));
     }
 }
 
-fn as_owner(name: &str) -> Command {
+/// A program that refuses to run as root; it ends with the thread that starts it.
+pub(crate) fn as_owner(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "INT"]);
     if is_root() {
@@ -199,7 +201,7 @@ fn as_owner(name: &str) -> Command {
         command.arg(format!("--reuid={}", id("-u"))).arg(format!("--regid={}", id("-g")));
         command.arg("--clear-groups");
     }
-    command.arg(tool(name)).current_dir("/");
+    command.arg(program).current_dir("/");
     command
 }
 

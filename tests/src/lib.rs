@@ -13,6 +13,7 @@ pub mod harness;
 pub mod lookup;
 pub mod mailbox;
 pub mod person;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod process;
 pub mod proxy;

@@ -270,6 +270,17 @@ impl Process {
         assert!(sent.is_ok_and(|status| status.success()), "SIG{name} cannot be sent");
     }
 
+    /// The memory that it uses now.
+    ///
+    /// # Panics
+    /// When the system does not say.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        kibibytes << 10
+    }
+
     /// Its exit code, once it has ended.
     pub fn wait(mut self) -> Option<i32> {
         self.child.wait().ok().and_then(|status| status.code())

@@ -60,6 +60,8 @@ pub struct Choices {
     pub oauth_issuers: Vec<String>,
     /// The most mails that an account may cause in an hour.
     pub mails_per_hour: u32,
+    /// A follower that takes nothing for so long is cut off.
+    pub slow_reader: Duration,
 }
 
 /// How long a request id is remembered: payment systems repeat their messages for days.

@@ -119,12 +119,13 @@ impl ServerConfig {
 pub struct DatabaseConfig {
     pub url: String,
     pub connections_max: u32,
+    pub pooler: bool,
     pub migrate: bool,
 }
 
 impl Default for DatabaseConfig {
     fn default() -> Self {
-        Self { url: "sqlite:usher.db".into(), connections_max: 10, migrate: false }
+        Self { url: "sqlite:usher.db".into(), connections_max: 10, pooler: false, migrate: false }
     }
 }
 

@@ -103,6 +103,7 @@ pub async fn build_app(config: &Config, clock: Clock) -> Result<App, StartError>
             invitation_url: config.mail.invitation_url.clone(),
             oauth_issuers: config.oauth.issuers.clone(),
             mails_per_hour: config.mail.account_hourly_max,
+            slow_reader: Duration::from_secs(config.limits.slow_reader_seconds),
         },
         epoch: ArcSwap::from_pointee(epoch),
         page_tokens: PageTokens::new(key),
@@ -136,6 +137,7 @@ fn start_changes(config: &Config, app: &App, tasks: &mut Tasks, stop: &Cancellat
 pub(crate) fn connect_options(config: &Config) -> ConnectOptions {
     let mut options = ConnectOptions::new(&config.database.url);
     options.connections_max = config.database.connections_max;
+    options.pooler = config.database.pooler;
     options
 }
 

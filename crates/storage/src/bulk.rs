@@ -67,9 +67,11 @@ impl Store {
     }
 
     async fn copy(&self, rows: Rows) -> Result<(), Error> {
-        let pool = self.connection().get_postgres_connection_pool();
+        let connection = self.connection();
+        let pool = connection.get_postgres_connection_pool();
         let mut tx = pool.begin().await.map_err(from_sqlx)?;
-        sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *tx).await.map_err(from_sqlx)?;
+        // Nothing is prepared in here, which would not pass a pooler.
+        sqlx::raw_sql("SET LOCAL statement_timeout = 0").execute(&mut *tx).await.map_err(from_sqlx)?;
         copy(&mut tx, &rows.users).await?;
         copy(&mut tx, &rows.accounts).await?;
         copy(&mut tx, &rows.members).await?;

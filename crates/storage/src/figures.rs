@@ -39,19 +39,21 @@ impl Store {
             }
             Engine::Sqlite => "SELECT CAST(unixepoch('subsec') * 1000000 AS INTEGER) AS now",
         };
-        let row = self.connection().query_one_raw(Statement::from_string(self.backend(), sql)).await?;
-        let row = row.ok_or_else(|| Error::corrupt("time", "none"))?;
+        let statement = Statement::from_string(self.backend(), sql);
+        let read = async |tx: &Tx| Ok::<_, Error>(tx.inner.query_one_raw(statement).await?);
+        let row = self.read(read).await?.ok_or_else(|| Error::corrupt("time", "none"))?;
         Ok(Time::from_micros(row.try_get("", "now").map_err(Error::from)?))
     }
 
     pub fn pool_figures(&self) -> PoolFigures {
+        let connection = self.connection();
         let (size, idle, max) = match self.engine() {
             Engine::Postgres => {
-                let pool = self.connection().get_postgres_connection_pool();
+                let pool = connection.get_postgres_connection_pool();
                 (pool.size(), pool.num_idle(), pool.options().get_max_connections())
             }
             Engine::Sqlite => {
-                let pool = self.connection().get_sqlite_connection_pool();
+                let pool = connection.get_sqlite_connection_pool();
                 (pool.size(), pool.num_idle(), pool.options().get_max_connections())
             }
         };

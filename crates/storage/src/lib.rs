@@ -25,6 +25,7 @@ mod migration;
 mod outbox;
 mod ownership_transfer;
 mod poll;
+mod postgres;
 mod presence;
 mod request;
 mod role_model;

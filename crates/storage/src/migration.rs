@@ -6,11 +6,11 @@
 
 mod m0001_initial;
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, Statement, TransactionTrait};
+use sea_orm::{ConnectionTrait as _, Statement};
 use sea_orm_migration::prelude::*;
 
 use crate::error::Error;
-use crate::store::Engine;
+use crate::store::{Engine, Tx};
 
 /// The oldest step that a program must know to run on the schema that the newest step leaves. A step
 /// that only adds lets it be: programs from before it go on, and may start again, so an upgrade can be
@@ -32,48 +32,38 @@ impl MigratorTrait for Migrator {
     }
 }
 
-/// sea-orm does not keep a second migrator out, so on PostgreSQL an advisory lock does, held by a
-/// transaction of its own (a session lock would not pass PgBouncer); SQLite has one process.
-pub(crate) async fn up(connection: &DatabaseConnection, engine: Engine) -> Result<(), Error> {
-    let guard = match engine {
-        Engine::Postgres => {
-            let guard = connection.begin().await?;
-            for sql in [
-                "SET LOCAL lock_timeout = '120s'",
-                "SET LOCAL statement_timeout = '130s'",
-                "SET LOCAL idle_in_transaction_session_timeout = '300s'",
-            ] {
-                guard.execute_unprepared(sql).await?;
-            }
-            let lock = format!("SELECT pg_advisory_xact_lock({ADVISORY_LOCK})");
-            guard.execute_unprepared(&lock).await?;
-            Some(guard)
+/// sea-orm does not keep a second migrator out, so on PostgreSQL an advisory lock does, held by the transaction
+/// (a session's would not pass a pooler); SQLite has one process.
+pub(crate) async fn up(tx: &Tx) -> Result<(), Error> {
+    if tx.engine == Engine::Postgres {
+        for sql in [
+            "SET LOCAL lock_timeout = '120s'",
+            "SET LOCAL statement_timeout = '130s'",
+            "SET LOCAL idle_in_transaction_session_timeout = '300s'",
+        ] {
+            tx.inner.execute_unprepared(sql).await?;
         }
-        Engine::Sqlite => None,
-    };
-    let Steps { pending, newer } = steps(connection).await?;
+        let lock = format!("SELECT pg_advisory_xact_lock({ADVISORY_LOCK})");
+        tx.inner.execute_unprepared(&lock).await?;
+    }
+    let Steps { pending, newer } = steps(tx).await?;
     if !pending.is_empty() {
-        Migrator::up(connection, None).await.map_err(|e| Error::Schema(format!("cannot migrate: {e}")))?;
+        Migrator::up(&tx.inner, None).await.map_err(|e| Error::Schema(format!("cannot migrate: {e}")))?;
     }
     if newer.is_empty() {
-        connection
-            .execute_unprepared(&format!("{SAVE_LEAST} ('{LEAST_KEY}', '{LEAST}') {OVERWRITE}"))
-            .await?;
-    }
-    if let Some(guard) = guard {
-        guard.commit().await?;
+        tx.inner.execute_unprepared(&format!("{SAVE_LEAST} ('{LEAST_KEY}', '{LEAST}') {OVERWRITE}")).await?;
     }
     Ok(())
 }
 
 /// The steps not applied yet, by name.
-pub(crate) async fn pending(connection: &DatabaseConnection) -> Result<Vec<String>, Error> {
-    Ok(steps(connection).await?.pending)
+pub(crate) async fn pending(tx: &Tx) -> Result<Vec<String>, Error> {
+    Ok(steps(tx).await?.pending)
 }
 
 /// The applied steps that this program does not know and fits all the same.
-pub(crate) async fn newer(connection: &DatabaseConnection) -> Result<Vec<String>, Error> {
-    Ok(steps(connection).await?.newer)
+pub(crate) async fn newer(tx: &Tx) -> Result<Vec<String>, Error> {
+    Ok(steps(tx).await?.newer)
 }
 
 struct Steps {
@@ -81,15 +71,15 @@ struct Steps {
     newer: Vec<String>,
 }
 
-async fn steps(connection: &DatabaseConnection) -> Result<Steps, Error> {
+async fn steps(tx: &Tx) -> Result<Steps, Error> {
     let known: Vec<String> = Migrator::migrations().iter().map(|m| m.name().to_owned()).collect();
-    let applied = applied(connection).await?;
+    let applied = applied(tx).await?;
     let (ours, newer): (Vec<String>, Vec<String>) =
         applied.into_iter().partition(|name| known.contains(name));
     let pending: Vec<String> = known.iter().filter(|name| !ours.contains(name)).cloned().collect();
     if let Some(first) = newer.first() {
         // What lies between must be known too: the newer steps stand on it.
-        let fits = pending.is_empty() && least(connection).await?.is_some_and(|least| known.contains(&least));
+        let fits = pending.is_empty() && least(tx).await?.is_some_and(|least| known.contains(&least));
         if !fits {
             return Err(Error::Schema(format!(
                 "the database was migrated by a newer usher (it has `{first}`); run that version, or restore a backup"
@@ -100,15 +90,14 @@ async fn steps(connection: &DatabaseConnection) -> Result<Steps, Error> {
 }
 
 /// The oldest step that a program must know to run on this schema, as the newest program has said it.
-async fn least(connection: &DatabaseConnection) -> Result<Option<String>, Error> {
+async fn least(tx: &Tx) -> Result<Option<String>, Error> {
     let sql = format!("SELECT value FROM meta WHERE key = '{LEAST_KEY}'");
-    let row =
-        connection.query_one_raw(Statement::from_string(connection.get_database_backend(), sql)).await?;
+    let row = tx.inner.query_one_raw(Statement::from_string(tx.inner.get_database_backend(), sql)).await?;
     row.map(|row| row.try_get("", "value").map_err(Error::from)).transpose()
 }
 
-async fn applied(connection: &DatabaseConnection) -> Result<Vec<String>, Error> {
-    let backend = connection.get_database_backend();
+async fn applied(tx: &Tx) -> Result<Vec<String>, Error> {
+    let backend = tx.inner.get_database_backend();
     let exists = match backend {
         sea_orm::DbBackend::Sqlite => "SELECT 1 AS one FROM sqlite_master WHERE name = 'seaql_migrations'",
         _ => {
@@ -122,10 +111,11 @@ async fn applied(connection: &DatabaseConnection) -> Result<Vec<String>, Error> 
         )),
         other => other,
     };
-    if connection.query_one_raw(statement(exists)).await.map_err(unreadable)?.is_none() {
+    if tx.inner.query_one_raw(statement(exists)).await.map_err(unreadable)?.is_none() {
         return Ok(Vec::new());
     }
-    let rows = connection
+    let rows = tx
+        .inner
         .query_all_raw(statement("SELECT version FROM seaql_migrations ORDER BY version"))
         .await
         .map_err(unreadable)?;

@@ -7,18 +7,18 @@
 use std::time::Duration;
 
 use sea_orm::sqlx::postgres::PgListener;
-use sea_orm::{
-    AccessMode, ConnectionTrait, Database, DatabaseConnection, DbBackend, FromQueryResult, IsolationLevel,
-    Statement, TransactionOptions, TransactionTrait,
-};
+use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, DbBackend, FromQueryResult, Statement};
 use usher_domain::id::AccountId;
 
 use crate::convert::account_id;
 use crate::error::Error;
-use crate::store::{ConnectOptions, Store, postgres_options};
+use crate::postgres;
+use crate::store::{ConnectOptions, Store};
 
 /// The channel on which writers wake pollers. What it carries is never trusted.
 const CHANNEL: &str = "usher_changes";
+/// How long connecting for polls may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a poll may take.
 const POLL_TIMEOUT: Duration = Duration::from_millis(800);
 /// After so long without a wake the connection may be one that went silent, and is made anew.
@@ -81,7 +81,9 @@ pub struct Polled {
 
 /// Polls one PostgreSQL, on a connection of its own.
 pub struct Poller {
-    connection: DatabaseConnection,
+    options: ConnectOptions,
+    /// None after a poll that failed, whose connection may have fallen silent.
+    connection: Option<DatabaseConnection>,
     /// Every transaction before this was over at the last successful poll.
     xmin: Option<i64>,
 }
@@ -90,12 +92,10 @@ impl Poller {
     /// # Errors
     /// When the server cannot be reached.
     pub async fn connect(options: &ConnectOptions) -> Result<Self, Error> {
-        // Two, because one that went silent takes a while to be given up.
-        let options = ConnectOptions { connections_max: 2, ..options.clone() };
-        let mut options = postgres_options(&options);
-        options.set_application_name("usher poller");
-        let connection = Database::connect(options).await?;
-        Ok(Self { connection, xmin: None })
+        let options =
+            ConnectOptions { connections_max: 1, acquire_timeout: CONNECT_TIMEOUT, ..options.clone() };
+        let connection = Some(connect(&options).await?);
+        Ok(Self { options, connection, xmin: None })
     }
 
     /// The changes since the last successful poll; the first one finds none and only sets the mark.
@@ -103,17 +103,19 @@ impl Poller {
     /// # Errors
     /// When the server does not answer in time; then the mark stays where it was.
     pub async fn poll(&mut self) -> Result<Polled, Error> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => connect(&self.options).await?,
+        };
         let timed_out = |_| Error::Unavailable("a poll took too long".into());
-        tokio::time::timeout(POLL_TIMEOUT, self.read()).await.map_err(timed_out)?
+        let polled =
+            tokio::time::timeout(POLL_TIMEOUT, self.read(&connection)).await.map_err(timed_out)??;
+        self.connection = Some(connection);
+        Ok(polled)
     }
 
-    async fn read(&mut self) -> Result<Polled, Error> {
-        let options = TransactionOptions {
-            isolation_level: Some(IsolationLevel::RepeatableRead),
-            access_mode: Some(AccessMode::ReadOnly),
-            ..Default::default()
-        };
-        let tx = self.connection.begin_with_options(options).await?;
+    async fn read(&mut self, connection: &DatabaseConnection) -> Result<Polled, Error> {
+        let tx = postgres::begin(connection, false, self.options.pooler).await?;
         let snapshot = Statement::from_string(DbBackend::Postgres, SNAPSHOT);
         let snapshot = SnapshotRow::find_by_statement(snapshot).one(&tx).await?;
         let snapshot = snapshot.ok_or_else(|| Error::corrupt("snapshot", "none"))?;
@@ -145,6 +147,12 @@ impl Poller {
     }
 }
 
+async fn connect(options: &ConnectOptions) -> Result<DatabaseConnection, Error> {
+    let mut options = postgres::pool_options(options);
+    options.set_application_name("usher poller");
+    Ok(Database::connect(options).await?)
+}
+
 /// Hears that somebody committed a change.
 pub struct Wakes {
     listener: PgListener,
@@ -152,7 +160,7 @@ pub struct Wakes {
 
 impl Wakes {
     /// # Errors
-    /// When the server cannot be reached, or is behind a pooler that does not pass `LISTEN`.
+    /// When the server cannot be reached.
     pub async fn connect(options: &ConnectOptions) -> Result<Self, Error> {
         let failed = |e: sea_orm::sqlx::Error| Error::Unavailable(e.to_string());
         let mut listener = PgListener::connect(&options.url).await.map_err(failed)?;
@@ -180,7 +188,8 @@ impl Store {
     /// it would cost several times the throughput of writing. Best effort; polls find the change.
     pub async fn wake_others(&self) {
         let notify = format!("SELECT pg_notify('{CHANNEL}', '')");
-        let sent = self.connection().execute_unprepared(&notify);
+        let connection = self.connection();
+        let sent = connection.execute_unprepared(&notify);
         if !matches!(tokio::time::timeout(WAKE_TIMEOUT, sent).await, Ok(Ok(_))) {
             tracing::debug!("the others were not woken; they will poll");
         }

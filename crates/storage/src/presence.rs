@@ -28,8 +28,9 @@ impl Presence {
         Self(watch::Sender::new(true))
     }
 
-    fn set(&self, is_there: bool) {
-        self.0.send_if_modified(|known| std::mem::replace(known, is_there) != is_there);
+    /// Returns whether that was not known.
+    fn set(&self, is_there: bool) -> bool {
+        self.0.send_if_modified(|known| std::mem::replace(known, is_there) != is_there)
     }
 
     /// Waits for the work, but not long while the database is known to be away.
@@ -60,7 +61,8 @@ impl Store {
     /// # Errors
     /// When it does not, or not in time.
     pub async fn ping(&self) -> Result<(), Error> {
-        let ping = self.connection().ping();
+        let connection = self.connection();
+        let ping = connection.ping();
         let late = |_| Error::Unavailable("a ping took too long".into());
         tokio::time::timeout(PING_TIMEOUT, ping).await.map_err(late)?.map_err(Error::from)
     }
@@ -70,21 +72,30 @@ impl Store {
     pub async fn probe(&self) -> bool {
         let is_there = match self.engine() {
             Engine::Sqlite => true,
-            Engine::Postgres => tokio::time::timeout(PROBE_TIMEOUT, answers(self.url())).await == Ok(true),
+            Engine::Postgres => {
+                tokio::time::timeout(PROBE_TIMEOUT, answers(&self.options().url)).await == Ok(true)
+            }
         };
-        self.presence().set(is_there);
+        match is_there {
+            true => self.is_there().await,
+            false => drop(self.presence().set(false)),
+        }
         is_there
     }
 
     /// The database has just answered somebody.
-    pub fn is_there(&self) {
-        self.presence().set(true);
+    pub async fn is_there(&self) {
+        if self.presence().set(true) {
+            self.renew_pool().await;
+        }
     }
 }
 
 async fn answers(url: &str) -> bool {
     let Ok(options) = PgConnectOptions::from_str(url) else { return false };
-    match PgConnection::connect_with(&options.application_name("usher probe")).await {
+    // A pooler does not know all parameters.
+    let options = options.application_name("usher probe").extra_float_digits(None);
+    match PgConnection::connect_with(&options).await {
         Ok(connection) => connection.close().await.is_ok(),
         // It starts, stops, or recovers.
         Err(sqlx::Error::Database(error)) => {

@@ -65,7 +65,7 @@ pub struct Since {
 
 impl Store {
     /// The standing of a subject (`None` is automation) in an account, at one revision; `None` when
-    /// there is no such account. One statement on a connection of the pool.
+    /// there is no such account. One statement; behind a pooler it must have a transaction.
     ///
     /// # Errors
     /// Those of the database; a row that does not parse.
@@ -74,8 +74,11 @@ impl Store {
         account: &AccountId,
         subject: Option<&UserId>,
     ) -> Result<Option<StandingFacts>, Error> {
+        if self.options().pooler {
+            return self.read(async |tx: &Tx| tx.standing(account, subject).await).await;
+        }
         let statement = statement(self.backend(), account, subject);
-        let read = async { Ok(Row::find_by_statement(statement).one(self.connection()).await?) };
+        let read = async { Ok(Row::find_by_statement(statement).one(&self.connection()).await?) };
         self.presence().patiently(read).await?.map(from_row).transpose()
     }
 }

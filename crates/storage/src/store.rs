@@ -2,27 +2,22 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use sea_orm::sqlx::{self, Connection as _};
 use sea_orm::{
-    AccessMode, Database, DatabaseConnection, DatabaseTransaction, DbBackend, IsolationLevel,
-    SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    Database, DatabaseConnection, DatabaseTransaction, DbBackend, SqliteTransactionMode, TransactionOptions,
+    TransactionTrait, sqlx,
 };
 use tokio::sync::Semaphore;
 
 use crate::error::Error;
-use crate::migration;
 use crate::presence::Presence;
+use crate::{migration, postgres};
 
-/// How long a change waits for the account's row before it is told to try again.
-const LOCK_TIMEOUT_MS: &str = "2000";
-const STATEMENT_TIMEOUT_MS: &str = "3000";
-const IDLE_IN_TRANSACTION_TIMEOUT_MS: &str = "5000";
-/// How long a connection may take to prove that it lives; see [`postgres_options`].
-const PING_TIMEOUT: Duration = Duration::from_secs(1);
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the transactions that are in hand in a pool which was replaced may take to end.
+const FORMER_POOL_MAX: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
@@ -39,20 +34,23 @@ pub struct ConnectOptions {
     pub connections_max: u32,
     /// How long to wait for a free connection.
     pub acquire_timeout: Duration,
+    /// Whether PostgreSQL is behind a pooler that gives each transaction any of its connections.
+    pub pooler: bool,
 }
 
 impl ConnectOptions {
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), connections_max: 10, acquire_timeout: Duration::from_secs(4) }
+        Self { url: url.into(), connections_max: 10, acquire_timeout: Duration::from_secs(4), pooler: false }
     }
 }
 
 /// A pool of connections to the one database. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
-    connection: DatabaseConnection,
+    /// Another one after an outage; see [`Store::renew_pool`].
+    pool: Arc<RwLock<DatabaseConnection>>,
     engine: Engine,
-    url: Arc<str>,
+    options: Arc<ConnectOptions>,
     presence: Presence,
     transaction_max: Arc<OnceLock<Duration>>,
     /// SQLite has one writer at a time; waiting here is fair, waiting in SQLite is not.
@@ -90,7 +88,9 @@ impl Store {
     /// # Errors
     /// When a migration fails, or the database was migrated by a newer program.
     pub async fn migrate(&self) -> Result<(), Error> {
-        migration::up(&self.connection, self.engine).await
+        let tx = self.begin(true).await?;
+        migration::up(&tx).await?;
+        tx.inner.commit().await.map_err(Error::from)
     }
 
     /// The names of migrations that are not applied yet.
@@ -99,7 +99,7 @@ impl Store {
     /// When the database was migrated by a newer program that this one does not fit, or holds no
     /// readable schema.
     pub async fn pending_migrations(&self) -> Result<Vec<String>, Error> {
-        migration::pending(&self.connection).await
+        migration::pending(&self.begin(false).await?).await
     }
 
     /// The names of migrations that a newer program has made and that this one fits all the same.
@@ -107,7 +107,7 @@ impl Store {
     /// # Errors
     /// As [`Store::pending_migrations`].
     pub async fn newer_migrations(&self) -> Result<Vec<String>, Error> {
-        migration::newer(&self.connection).await
+        migration::newer(&self.begin(false).await?).await
     }
 
     /// Does the work in one transaction: `Ok` commits, `Err` rolls back, and so does dropping the
@@ -171,34 +171,45 @@ impl Store {
     }
 
     async fn begin(&self, write: bool) -> Result<Tx, Error> {
-        // sea-orm warns when SQLite is told an isolation level, so each engine gets its own options.
-        let options = match (self.engine, write) {
-            (Engine::Sqlite, true) => TransactionOptions {
-                sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-                ..Default::default()
-            },
-            (Engine::Sqlite, false) | (Engine::Postgres, true) => TransactionOptions::default(),
-            (Engine::Postgres, false) => TransactionOptions {
-                isolation_level: Some(IsolationLevel::RepeatableRead),
-                access_mode: Some(AccessMode::ReadOnly),
-                ..Default::default()
-            },
+        let connection = self.connection();
+        let begin = async {
+            match self.engine {
+                Engine::Postgres => postgres::begin(&connection, write, self.options.pooler).await,
+                Engine::Sqlite => {
+                    let sqlite_transaction_mode = write.then_some(SqliteTransactionMode::Immediate);
+                    let options = TransactionOptions { sqlite_transaction_mode, ..Default::default() };
+                    Ok(connection.begin_with_options(options).await?)
+                }
+            }
         };
-        let begin = async { Ok(self.connection.begin_with_options(options).await?) };
         let inner = self.presence.patiently(self.in_time(begin)).await?;
         Ok(Tx { inner, engine: self.engine })
     }
 
-    pub(crate) fn connection(&self) -> &DatabaseConnection {
-        &self.connection
+    pub(crate) fn connection(&self) -> DatabaseConnection {
+        self.pool.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn backend(&self) -> DbBackend {
-        self.connection.get_database_backend()
+        self.connection().get_database_backend()
     }
 
-    pub(crate) fn url(&self) -> &str {
-        &self.url
+    pub(crate) fn options(&self) -> &ConnectOptions {
+        &self.options
+    }
+
+    /// Goes on with a new pool, after an outage: the one that went through it may have lost connections for
+    /// good. sqlx tests each that comes back, without a time limit and after the test that
+    /// [`postgres::pool_options`] adds, so one that falls silent between the two keeps its permit.
+    pub(crate) async fn renew_pool(&self) {
+        let mut options = postgres::pool_options(&self.options);
+        options.connect_lazy(true);
+        let Ok(renewed) = Database::connect(options).await else { return };
+        let former = {
+            let mut pool = self.pool.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *pool, renewed)
+        };
+        tokio::spawn(tokio::time::timeout(FORMER_POOL_MAX, former.close()));
     }
 
     pub(crate) fn presence(&self) -> &Presence {
@@ -207,7 +218,7 @@ impl Store {
 
     pub async fn close(self) {
         // Nothing can be done about a connection that does not close; the process is ending.
-        let _ = self.connection.close().await;
+        let _ = self.connection().close().await;
     }
 }
 
@@ -238,9 +249,9 @@ async fn sqlite(options: &ConnectOptions) -> Result<Store, Error> {
         Error::Unavailable(format!("cannot open `{}`: {e}; is it a writable SQLite database?", options.url))
     })?;
     Ok(Store {
-        connection,
+        pool: Arc::new(RwLock::new(connection)),
         engine: Engine::Sqlite,
-        url: options.url.as_str().into(),
+        options: Arc::new(options.clone()),
         presence: Presence::new(),
         transaction_max: Arc::default(),
         write_turn: Some(Arc::new(Semaphore::new(1))),
@@ -270,56 +281,20 @@ fn lock_file(database: &Path) -> Result<File, Error> {
 }
 
 async fn postgres(options: &ConnectOptions) -> Result<Store, Error> {
-    let connection = Database::connect(postgres_options(options)).await.map_err(|e| {
-        Error::Unavailable(format!("cannot connect to PostgreSQL: {e}; check `database.url`"))
+    let connection = Database::connect(postgres::pool_options(options)).await.map_err(|e| {
+        let hint = match e.to_string().contains("unsupported startup parameter") {
+            true => "it is a pooler: set `database.pooler`",
+            false => "check `database.url`",
+        };
+        Error::Unavailable(format!("cannot connect to PostgreSQL: {e}; {hint}"))
     })?;
     Ok(Store {
-        connection,
+        pool: Arc::new(RwLock::new(connection)),
         engine: Engine::Postgres,
-        url: options.url.as_str().into(),
+        options: Arc::new(options.clone()),
         presence: Presence::new(),
         transaction_max: Arc::default(),
         write_turn: None,
         _file_lock: None,
     })
-}
-
-/// A pool that gives up what is lost, on the server and here.
-pub(crate) fn postgres_options(options: &ConnectOptions) -> sea_orm::ConnectOptions {
-    let mut connect = sea_orm::ConnectOptions::new(&options.url);
-    connect
-        .max_connections(options.connections_max)
-        .acquire_timeout(options.acquire_timeout)
-        .connect_timeout(options.acquire_timeout)
-        // The max-lifetime path closes gracefully and without a time limit.
-        .max_lifetime(None)
-        .sqlx_logging(false)
-        .set_application_name("usher");
-    connect.map_sqlx_postgres_opts(|postgres| {
-        postgres.options([
-            ("lock_timeout", LOCK_TIMEOUT_MS),
-            ("statement_timeout", STATEMENT_TIMEOUT_MS),
-            ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT_MS),
-        ])
-    });
-    // sqlx 0.9 returns a connection by a ping without a time limit and keeps the pool's permit
-    // meanwhile; a silent network would leak every permit for good (transact-rs/sqlx#4349). An
-    // error here closes the connection hard.
-    connect.map_sqlx_postgres_pool_opts(|pool| {
-        pool.after_release(|connection, _| Box::pin(lives(connection)))
-            // The same before use: its own test would wait for a dead one as long as a call may wait.
-            .test_before_acquire(false)
-            .before_acquire(|connection, _| Box::pin(lives(connection)))
-    });
-    connect.test_before_acquire(false);
-    connect
-}
-
-/// Whether the connection answers, soon.
-async fn lives(connection: &mut sqlx::PgConnection) -> Result<bool, sqlx::Error> {
-    match tokio::time::timeout(PING_TIMEOUT, connection.ping()).await {
-        Ok(Ok(())) => Ok(true),
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err(sqlx::Error::PoolTimedOut),
-    }
 }

@@ -2,12 +2,19 @@
 
 use std::time::Duration;
 
+use tempfile::TempDir;
 use tokio_stream::StreamExt as _;
-use tonic::{Code, Streaming};
-use usher_tests::cast::{inviting, joining};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status, Streaming};
+use usher_tests::cast::{self, inviting, joining};
+use usher_tests::engine::Database;
+use usher_tests::harness::channel;
+use usher_tests::pb::audit_service_client::AuditServiceClient;
 use usher_tests::pb::watch_events_request::Start;
 use usher_tests::pb::watch_events_response::Content;
-use usher_tests::{DATAIMPORTER, Engine, INTEGRATE_IO, Platform, Usher, both_engines, pb, refused};
+use usher_tests::{
+    DATAIMPORTER, Engine, INTEGRATE_IO, Platform, Process, Refused, Usher, both_engines, pb, refused,
+};
 
 use crate::changes::figures;
 use crate::invite::invite;
@@ -17,6 +24,8 @@ both_engines!(
     a_snapshot_and_what_follows_are_the_account,
     a_revision_of_any_size_comes_whole,
     what_cannot_be_followed_is_said_at_once,
+    a_follower_far_behind_is_sent_to_a_snapshot,
+    readers_that_take_nothing_are_cut_and_cost_little,
 );
 
 /// A change comes at once, or with the next look.
@@ -139,4 +148,126 @@ async fn what_cannot_be_followed_is_said_at_once(engine: Engine) {
     assert_eq!(changes_to(&mut stream, at + 1).await.len(), 1);
     drop(stream);
     usher.stop().await;
+}
+
+async fn a_follower_far_behind_is_sent_to_a_snapshot(engine: Engine) {
+    const BEHIND_MAX: i64 = 100_000;
+    let usher = Usher::start(engine).await;
+    usher.cast("acme", INTEGRATE_IO).await;
+    let (_, at) = figures(&usher, "acme").await;
+    usher
+        .database
+        .execute(&format!("UPDATE account SET revision = revision + {BEHIND_MAX} WHERE id = 'acme'"));
+    let request =
+        pb::WatchEventsRequest { account_id: "acme".to_owned(), start: Some(Start::AfterRevision(at - 1)) };
+    let told = refused(usher.audit().watch_events(request).await, Code::OutOfRange, "CURSOR_TOO_OLD");
+    assert_eq!(told.meta("oldest_revision"), at.to_string());
+    // From there it can be followed, and a snapshot is the account as it is.
+    drop(watch(&usher, "acme", Some(Start::AfterRevision(at))).await);
+    let mut stream = watch(&usher, "acme", Some(Start::Snapshot(true))).await;
+    let (revision, Content::Snapshot(_)) = next(&mut stream).await else { panic!("no snapshot") };
+    assert_eq!(revision, at + BEHIND_MAX);
+    drop(stream);
+    usher.stop().await;
+}
+
+/// Followers of an account's whole log who take nothing of it.
+const SLOW_READERS: usize = 40;
+/// Changes in that log, and the size of each.
+const LONG_LOG: i64 = 8_000;
+const LONG_NOTE: usize = 600;
+/// What a slow reader may cost: the messages that wait, a page of events, and the transport's buffer.
+const SLOW_READER_BYTES_MAX: u64 = 2 << 20;
+
+#[expect(clippy::print_stdout, reason = "the figure of a measurement")]
+async fn readers_that_take_nothing_are_cut_and_cost_little(engine: Engine) {
+    let directory = TempDir::new().unwrap();
+    let database = Database::fresh(engine, directory.path());
+    let mails = format!("mail.directory={}", directory.path().display());
+    let server = Process::serve_with(&database.url, &[&mails, "limits.slow_reader_seconds=2"], &[]);
+    cast::fill(&channel(&server.url).await, "acme", INTEGRATE_IO, 20).await;
+    lengthen_log(&database);
+    let before = server.resident_bytes();
+    let (began, mut readers) = (tokio::time::Instant::now(), Vec::new());
+    for _ in 0..SLOW_READERS {
+        readers.push(watch_on(&narrow(&server.url).await, 0).await);
+    }
+    let (mut most, mut cut) = (before, 0);
+    while cut < SLOW_READERS {
+        most = most.max(server.resident_bytes());
+        cut += server.logged().iter().filter(|line| line.contains("a follower is cut off")).count();
+        assert!(began.elapsed() < MESSAGE_MAX, "only {cut} are cut");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let each = most.saturating_sub(before) / SLOW_READERS as u64;
+    println!("{engine:?}: a reader that takes nothing costs {} KiB", each >> 10);
+    assert!(each < SLOW_READER_BYTES_MAX, "a slow reader costs {each} bytes");
+    let mut last = 0;
+    for reader in readers {
+        let (revision, status) = read_to_the_end(reader).await;
+        let told = Refused::of(&status);
+        assert_eq!((told.code, told.reason.as_str()), (Code::Aborted, "SLOW_READER"), "{status:?}");
+        assert!(revision < LONG_LOG / 2, "{revision} changes were kept for it");
+        last = revision;
+    }
+    // Who goes on after what they have got misses nothing.
+    let mut stream = watch_on(&channel(&server.url).await, last).await;
+    let seen = changes_to(&mut stream, LONG_LOG).await;
+    assert!(seen.iter().map(|(revision, _)| *revision).eq(last + 1..=LONG_LOG));
+}
+
+/// As after many changes: copies of the first one, each with a long note.
+fn lengthen_log(database: &Database) {
+    let columns = [
+        "time",
+        "kind",
+        "caller",
+        "actor_id",
+        "subject_id",
+        "request_id",
+        "before_facts",
+        "after_facts",
+        "personal",
+        "personal_commitment",
+        "hash",
+    ]
+    .join(", ");
+    database.execute(&format!(
+        "WITH RECURSIVE number(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < {LONG_LOG}) \
+         INSERT INTO event (stream_kind, stream_id, revision, idx, note, {columns}) \
+         SELECT stream_kind, stream_id, n, idx, '{}', {columns} FROM event, number \
+         WHERE stream_id = 'acme' AND revision = 1 AND idx = 0 \
+         AND n > (SELECT revision FROM account WHERE id = 'acme')",
+        "x".repeat(LONG_NOTE)
+    ));
+    database.execute(&format!("UPDATE account SET revision = {LONG_LOG} WHERE id = 'acme'"));
+}
+
+/// A connection that takes little before it is read from.
+async fn narrow(url: &str) -> Channel {
+    let endpoint = Endpoint::from_shared(url.to_owned()).unwrap();
+    let windows = Some((1 << 16) - 1);
+    let endpoint = endpoint.initial_stream_window_size(windows).initial_connection_window_size(windows);
+    endpoint.connect().await.unwrap()
+}
+
+async fn watch_on(channel: &Channel, after: i64) -> Streaming<pb::WatchEventsResponse> {
+    let start = Some(Start::AfterRevision(after));
+    let request = pb::WatchEventsRequest { account_id: "acme".to_owned(), start };
+    AuditServiceClient::new(channel.clone()).watch_events(request).await.unwrap().into_inner()
+}
+
+/// The last revision that came, each after the one before, and why no more did.
+async fn read_to_the_end(mut stream: Streaming<pb::WatchEventsResponse>) -> (i64, Status) {
+    let mut last = 0;
+    loop {
+        match tokio::time::timeout(MESSAGE_MAX, stream.next()).await.expect("a message") {
+            Some(Ok(message)) => {
+                assert_eq!(message.revision, last + 1);
+                last = message.revision;
+            }
+            Some(Err(status)) => return (last, status),
+            None => panic!("it ended without a reason after {last}"),
+        }
+    }
 }

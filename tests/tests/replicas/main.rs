@@ -9,6 +9,7 @@ mod clients;
 mod history;
 mod judge;
 mod outage;
+mod pgbouncer;
 mod restore;
 mod scene;
 mod seats;

@@ -19,8 +19,6 @@ use crate::error::Error;
 
 /// Messages that wait for the reader.
 const WAITING_MAX: usize = 16;
-/// A reader that takes nothing for so long is cut off.
-const SLOW_MAX: Duration = Duration::from_secs(30);
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How often changes are looked for when nobody says that there are some.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -84,15 +82,17 @@ pub async fn watch_events(app: App, _caller: Caller, command: WatchEvents) -> Re
             return Err(Error::CursorTooOld.with("oldest_revision", current - BEHIND_MAX));
         }
     }
-    let (sender, receiver) = mpsc::channel(WAITING_MAX);
+    let (sender, receiver) = mpsc::channel(WAITING_MAX + 1);
+    // Why it ends is told also to a reader for whom no message more has room.
+    let last_word = sender.clone().reserve_owned().await;
     // Subscribed before anything is read, so that no change falls between.
     let changes = app.changes.subscribe();
     let follower = Follower { app, account: command.account_id, sender };
     tokio::spawn(async move {
-        let sender = follower.sender.clone();
-        if let Err(error) = follower.run(command.start, current, changes).await {
-            // The channel of a slow reader is full; what does not fit is told by the end of the stream.
-            let _ = sender.send_timeout(Err(error), Duration::from_secs(1)).await;
+        let ended = follower.run(command.start, current, changes).await;
+        if let (Err(error), Ok(last_word)) = (ended, last_word) {
+            tracing::info!(account_id = %follower.account, %error, "a follower is cut off");
+            last_word.send(Err(error));
         }
     });
     Ok(receiver)
@@ -137,7 +137,7 @@ impl Follower {
     }
 
     async fn tell(&self, revision: i64, content: Content) -> Result<Result<(), Gone>, Error> {
-        match self.sender.send_timeout(Ok(Told { revision, content }), SLOW_MAX).await {
+        match self.sender.send_timeout(Ok(Told { revision, content }), self.app.choices.slow_reader).await {
             Ok(()) => Ok(Ok(())),
             Err(mpsc::error::SendTimeoutError::Closed(_)) => Ok(Err(Gone)),
             Err(mpsc::error::SendTimeoutError::Timeout(_)) => Err(Error::SlowReader),

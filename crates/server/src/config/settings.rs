@@ -48,6 +48,11 @@ pub const SETTINGS: &[Setting] = &[
     setting("server.drain_seconds", Kind::Number, "how long calls may take to finish after that"),
     setting("database.url", Kind::Text, "`sqlite:PATH` or `postgres://USER:PASSWORD@HOST/DATABASE`"),
     setting("database.connections_max", Kind::Number, "the most connections to the database"),
+    setting(
+        "database.pooler",
+        Kind::Flag,
+        "PostgreSQL is behind a pooler in transaction mode, such as PgBouncer",
+    ),
     setting("database.migrate", Kind::Flag, "bring the schema up to date at the start"),
     setting("cache.standings_max", Kind::Number, "the most standings held in memory"),
     setting("cache.staleness_max_ms", Kind::Number, "on PostgreSQL: how old an answer from memory may be"),
@@ -125,6 +130,11 @@ pub const SETTINGS: &[Setting] = &[
     setting("limits.response_bytes", Kind::Number, "one response"),
     setting("limits.concurrent_calls", Kind::Number, "calls at once in the process"),
     setting("limits.concurrent_streams", Kind::Number, "server streams at once in the process"),
+    setting(
+        "limits.slow_reader_seconds",
+        Kind::Number,
+        "a stream whose reader takes nothing for so long is cut",
+    ),
     setting("limits.deadline_ms", Kind::Number, "how long a call may take"),
     setting("log.format", Kind::Text, "`text` or `json`"),
     setting("log.filter", Kind::Text, "what is logged, as `tracing` filters say it"),

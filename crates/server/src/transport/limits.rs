@@ -60,6 +60,8 @@ pub struct Limits {
     pub concurrent_calls: usize,
     /// Server streams open at once in the process; more are refused at once.
     pub concurrent_streams: usize,
+    /// A server stream whose reader takes nothing for so long is cut.
+    pub slow_reader_seconds: u64,
     /// How long a call may take, unless `deadlines_ms` says otherwise or the caller wants less.
     /// Streams have none.
     pub deadline_ms: u64,
@@ -94,6 +96,7 @@ impl Default for Limits {
             response_bytes: 1 << 20,
             concurrent_calls: 256,
             concurrent_streams: 1_024,
+            slow_reader_seconds: 30,
             deadline_ms: 5_000,
             deadlines_ms: BTreeMap::from([(
                 "usher.v1.AuthorizationService/CheckPermission".to_owned(),
@@ -130,6 +133,7 @@ impl Limits {
             ("response_bytes", self.response_bytes as u64),
             ("concurrent_calls", self.concurrent_calls as u64),
             ("concurrent_streams", self.concurrent_streams as u64),
+            ("slow_reader_seconds", self.slow_reader_seconds),
             ("deadline_ms", self.deadline_ms),
         ];
         let zero = at_least_one.into_iter().filter(|(_, value)| *value == 0);

@@ -19,7 +19,8 @@ const RECONNECT: Duration = Duration::from_secs(1);
 /// Polls until it is told to stop.
 pub async fn run(app: App, options: ConnectOptions, every: Duration, stop: CancellationToken) {
     let wake = Arc::new(Notify::new());
-    let listener = tokio::spawn(listen(options.clone(), wake.clone()));
+    // A pooler does not pass what is told to a session.
+    let listener = (!options.pooler).then(|| tokio::spawn(listen(options.clone(), wake.clone())));
     let mut poller = None;
     let mut seen = Seen::default();
     let mut is_away = false;
@@ -29,7 +30,7 @@ pub async fn run(app: App, options: ConnectOptions, every: Duration, stop: Cance
         app.counters.polled(Moment::now().since(began), polled.is_ok());
         match polled {
             Ok(polled) => {
-                app.store.is_there();
+                app.store.is_there().await;
                 if std::mem::take(&mut is_away) {
                     tracing::info!("the database answers again; checks come from memory");
                 }
@@ -47,7 +48,9 @@ pub async fn run(app: App, options: ConnectOptions, every: Duration, stop: Cance
             () = pause(every, &wake) => {}
         }
     }
-    listener.abort();
+    if let Some(listener) = listener {
+        listener.abort();
+    }
 }
 
 async fn pause(every: Duration, wake: &Notify) {

@@ -1,5 +1,7 @@
 //! Changes: drawn at random, and made over the wire.
 
+use std::time::{Duration, Instant};
+
 use tonic::Status;
 use usher_tests::cast::joining;
 use usher_tests::person::{PASSWORD, accepting, linking, new_password, signed_in, token_of};
@@ -51,6 +53,17 @@ pub(crate) struct Told {
     pub(crate) id: String,
     pub(crate) token: String,
     pub(crate) revision: i64,
+    pub(crate) took: Duration,
+}
+
+/// A call that gives way to another one waits for it at least this long.
+const WAIT_MIN: Duration = Duration::from_millis(1500);
+
+impl Told {
+    /// Whether it waited in vain for the other, which a busy machine makes slow: nothing happened.
+    pub(crate) fn gave_way(&self) -> bool {
+        self.refused.as_deref() == Some("CONTENTION") && self.took >= WAIT_MIN
+    }
 }
 
 /// Steele, Lea and Flood's splitmix64: one number is the whole state, so a seed is a run.
@@ -152,7 +165,13 @@ fn at(revision: i64) -> Told {
 }
 
 impl Op {
-    pub(crate) async fn make(&self, usher: &Usher, step: usize, seat_word: &str) -> Told {
+    pub(crate) async fn make(&self, usher: &Usher, step: usize, ticket_role: &str) -> Told {
+        let began = Instant::now();
+        let told = self.call(usher, step, ticket_role).await;
+        Told { took: began.elapsed(), ..told }
+    }
+
+    async fn call(&self, usher: &Usher, step: usize, ticket_role: &str) -> Told {
         let by = self.actor.as_deref().map_or(Platform, Actor);
         match &self.what {
             What::Invite { .. }
@@ -162,7 +181,7 @@ impl Op {
             | What::Revoke { .. }
             | What::Accept { .. } => self.make_invitation(usher, by).await,
             What::OpenTicket { .. } | What::Approve { .. } | What::Cancel { .. } => {
-                self.make_ticket(usher, seat_word).await
+                self.make_ticket(usher, ticket_role).await
             }
             What::SuspendAccount | What::ReactivateAccount | What::RenameAccount { .. } => {
                 self.make_account(usher).await
