@@ -17,6 +17,7 @@ mod progress;
 mod roles;
 mod serve;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -192,6 +193,13 @@ fn fail(error: &StartError) -> ExitCode {
 #[expect(clippy::print_stderr, reason = "a command line talks to its terminal")]
 fn say_error(line: &str) {
     eprintln!("usher: {line}");
+}
+
+/// `1 account`, `2 accounts`.
+fn count(number: impl fmt::Display, noun: &str) -> String {
+    let number = number.to_string();
+    let s = if number == "1" { "" } else { "s" };
+    format!("{number} {noun}{s}")
 }
 
 #[expect(clippy::print_stdout, reason = "a command line talks to its terminal")]

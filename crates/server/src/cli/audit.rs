@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use usher_domain::event::Stream;
 use usher_domain::id::{AccountId, UserId};
 
-use super::{BaseOptions, say, say_error};
+use super::{BaseOptions, count, say, say_error};
 use crate::app::verify::{Broken, verify};
 use crate::clock::Clock;
 use crate::lifecycle::{StartError, build_app};
@@ -42,14 +42,15 @@ pub(super) async fn audit(audit: &Audit) -> Result<ExitCode, StartError> {
         say(&broken_line(broken));
     }
     let (accounts, users, events) = (found.accounts, found.users, found.events);
-    let read = format!("{events} events of {accounts} accounts and {users} users");
+    let (accounts, users) = (count(accounts, "account"), count(users, "user"));
+    let read = format!("{} of {accounts} and {users}", count(events, "event"));
     match (found.broken.len(), found.missing.len()) {
         (0, 0) => {
             say(&format!("{read}: nothing is wrong"));
             Ok(ExitCode::SUCCESS)
         }
         (broken, _) => {
-            say(&format!("{read}: {broken} logs are broken"));
+            say(&format!("{read}: {} broken", count(broken, "log")));
             Ok(ExitCode::FAILURE)
         }
     }

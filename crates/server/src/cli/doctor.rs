@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::output::Output;
-use super::{Options, say};
+use super::{Options, count, say};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::transport::listen::check_listen;
@@ -80,7 +80,7 @@ pub(super) async fn doctor(doctor: &Doctor) -> ExitCode {
                 };
                 say(&format!("{mark} {part:<13} {text}"));
             }
-            say(&format!("{problems} problems, {warnings} warnings"));
+            say(&format!("{}, {}", count(problems, "problem"), count(warnings, "warning")));
         }
     }
     ExitCode::from(u8::from(problems > 0))

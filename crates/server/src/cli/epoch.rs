@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use usher_storage::{Store, Tx};
 
-use super::{BaseOptions, say};
+use super::{BaseOptions, count, say};
 use crate::error::Error;
 use crate::lifecycle::{StartError, open_store};
 use crate::random;
@@ -22,7 +22,7 @@ pub(super) async fn epoch(command: &Epoch) -> Result<(), StartError> {
     let bumped = bump(&store).await;
     store.close().await;
     let accounts = bumped?;
-    say(&format!("a new epoch has begun; {accounts} accounts had transaction numbers, and have none now"));
+    say(&format!("a new epoch has begun; transaction numbers taken from {}", count(accounts, "account")));
     Ok(())
 }
 

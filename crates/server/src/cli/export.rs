@@ -13,7 +13,7 @@ use usher_domain::member::MemberState;
 use usher_domain::time::Time;
 
 use super::progress::Progress;
-use super::{BaseOptions, say_error};
+use super::{BaseOptions, count, say_error};
 use crate::app::export::{export_account, export_ids};
 use crate::clock::Clock;
 use crate::lifecycle::{StartError, build_app};
@@ -58,7 +58,8 @@ pub(super) async fn export(export: &Export) -> Result<(), StartError> {
     progress.end();
     app.store.clone().close().await;
     // On stderr, because the output may be on stdout.
-    say_error(&format!("exported {accounts} accounts with {members} members; passwords are not in it"));
+    let (accounts, members) = (count(accounts, "account"), count(members, "member"));
+    say_error(&format!("exported {accounts} with {members}; passwords are not in it"));
     Ok(())
 }
 

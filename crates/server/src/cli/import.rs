@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 use usher_domain::import::{Fault, ImportAccount, ImportLine, ImportPeople, assemble, gather_people};
 
 use super::progress::Progress;
-use super::{BaseOptions, caller, say, say_error};
+use super::{BaseOptions, caller, count, say, say_error};
 use crate::app::App;
 use crate::app::import::{ImportFailure, Imported, check_account, import_account};
 use crate::clock::Clock;
@@ -210,8 +210,4 @@ fn tell(name: &str, faults: &mut [Fault]) {
     if faults.len() > FAULTS_TOLD_MAX {
         say_error(&format!("and {} more", faults.len() - FAULTS_TOLD_MAX));
     }
-}
-
-fn count(n: usize, noun: &str) -> String {
-    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{BaseOptions, say};
+use super::{BaseOptions, count, say};
 use crate::app::load_demo::{LoadDemo as Plan, is_empty, load_demo as load};
 use crate::clock::Clock;
 use crate::lifecycle::{StartError, build_app};
@@ -51,6 +51,7 @@ pub(super) async fn load_demo(command: &LoadDemo) -> Result<(), StartError> {
         error => error.into(),
     })?;
     let (accounts, members) = (command.accounts, command.members);
-    say(&format!("{accounts} accounts from `demo-1` on, {members} members from `demo-1-u1` on"));
+    let (accounts, members) = (count(accounts, "account"), count(members, "member"));
+    say(&format!("{accounts} from `demo-1` on, {members} from `demo-1-u1` on"));
     Ok(())
 }
