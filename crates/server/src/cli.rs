@@ -27,6 +27,7 @@ use usher_domain::caller::Caller;
 use crate::config::Config;
 use crate::lifecycle::StartError;
 use crate::transport::panics::install_panic_hook;
+use crate::transport::serving::step_behind;
 
 /// Usher answers one question for the services of an ETL platform: may this person do this, and does
 /// their account hold a seat for them?
@@ -149,7 +150,12 @@ pub fn run() -> ExitCode {
     // One provider for every user of rustls in this process; the second call of a test is harmless.
     let _ = rustls::crypto::ring::default_provider().install_default();
     install_panic_hook();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    if matches!(cli.command, Command::Serve(_) | Command::Demo(_)) {
+        // The main thread, which starts those that serve, is none of them.
+        threads.on_thread_start(step_behind);
+    }
+    let runtime = match threads.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&StartError(format!("cannot start threads: {error}"))),
     };

@@ -289,11 +289,13 @@ async fn start_metrics(
     tasks: &mut Tasks,
     stop: &CancellationToken,
 ) -> Result<(), StartError> {
+    // Where nobody reads them, the SDK logs an error for each instrument that it would have to ask.
+    if !meters.are_read() {
+        return Ok(());
+    }
     let samples = Samples::default();
     figures::register(&meters.meter(), Sources { app: app.clone(), samples: samples.clone(), door, tls });
-    if meters.are_read() {
-        tasks.spawn("samples", samples.run(app.clone(), stop.clone()));
-    }
+    tasks.spawn("samples", samples.run(app.clone(), stop.clone()));
     if let Some(address) = config.server.metrics_listen {
         let serving = page::serve(page::bind(address).await?, meters.clone());
         tasks.spawn("metrics", stop.clone().run_until_cancelled_owned(serving).map(drop));

@@ -169,9 +169,9 @@ fn first_number(path: &Path) -> Option<u64> {
     fs::read_to_string(path).ok()?.split_whitespace().next()?.parse().ok()
 }
 
-/// The port in a line that says where it serves.
+/// The port in a line that says where calls are served.
 fn port(line: &str) -> Option<u16> {
-    if !line.contains("serving") {
+    if !line.contains("serving") || line.contains("serving metrics") {
         return None;
     }
     let rest = line.split("127.0.0.1:").nth(1)?;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::process::{Cores, Server};
+use crate::process::{self, Cores, Server};
 use crate::{Bench, Result};
 
 /// A release server on a database of its own, on the server's core. `settings` are `SETTING=VALUE`.
@@ -25,6 +25,10 @@ pub(crate) fn start_on(bench: &Bench, cores: &Cores, database: &str, settings: &
         "--set",
         "oauth.issuers=https://login.example",
     ]);
+    // Metrics and traces are on. Nobody listens where the traces go: a collector would need a core too.
+    command.args(["--set", "server.metrics_listen=127.0.0.1:0"]);
+    command.env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", format!("http://127.0.0.1:{}", process::free_port()?));
+    command.env("OTEL_TRACES_SAMPLER", "parentbased_traceidratio").env("OTEL_TRACES_SAMPLER_ARG", "0.001");
     for setting in settings {
         command.args(["--set", setting]);
     }

@@ -87,7 +87,10 @@ async fn every_name_is_answered_on_both_ports(engine: Engine) {
     assert_eq!((code, &json["status"], &json["service"]), (Some(0), &"SERVING".into(), &"readiness".into()));
     let (code, said, problem) = ask(&probe, &["--service", "nobody"]);
     assert!(code == Some(2) && said.is_empty() && problem.contains("`nobody`"), "{problem}");
-    assert_eq!(server.terminate(), Some(0));
+    let (ended, logged) = server.terminate_and_log();
+    assert_eq!(ended, Some(0));
+    let errors: Vec<&String> = logged.iter().filter(|line| line.contains("ERROR")).collect();
+    assert!(errors.is_empty(), "a server that lacks nothing logs no error: {errors:#?}");
     let (code, said, problem) = ask(&probe, &[]);
     assert!(code == Some(2) && said.is_empty() && problem.contains("cannot reach"), "{problem}");
     assert_eq!(ask("no address", &[]).0, Some(2));

@@ -11,7 +11,10 @@
 //! waits in the queue of a thread that ends, and lets a second server start on the same port unseen.
 //!
 //! Nothing here may wait for long or compute for long: use cases, the database, mails and passwords
-//! belong to the other runtime, the one that starts these threads.
+//! belong to the other runtime, the one that starts these threads. Its own threads [step behind] these,
+//! or a hash of a password would keep checks waiting for as long as the kernel's time slices are.
+//!
+//! [step behind]: step_behind
 
 use std::future::Future;
 use std::io;
@@ -27,6 +30,17 @@ use super::accept::{Arrivals, Door, Incoming, Listen};
 pub struct Serving {
     ends: Vec<oneshot::Receiver<Result<(), String>>>,
     cut: CancellationToken,
+}
+
+/// How much nicer than the threads that serve the others are: about a tenth of a core is left to them
+/// where all are busy, which the poll and changes need.
+const NICER: i32 = 10;
+
+/// Lets the threads that serve go first on a busy core; for the calling thread, and those that it
+/// starts.
+pub fn step_behind() {
+    // Linux counts niceness by thread. Where it may not be changed, checks wait a little longer.
+    let _ = rustix::process::nice(NICER);
 }
 
 /// One for each core that this process may use.

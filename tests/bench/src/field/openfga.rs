@@ -179,8 +179,13 @@ async fn fill(client: &mut Client, model: &pb::ListRolesResponse, cells: &[Cell<
         |role: &str| Userset { computed: Some(Relation { relation: role.to_owned() }), ..Default::default() };
     let roles = model.roles.iter().map(|role| (role.id.clone(), this()));
     let permissions = cells.iter().map(|cell| {
-        let children = cell.granted().into_iter().map(computed).collect();
-        (cell.permission(), Userset { union: Some(Usersets { children }), ..Default::default() })
+        let mut children: Vec<_> = cell.granted().into_iter().map(computed).collect();
+        // A union of one is refused.
+        let rule = match children.len() {
+            1 => children.remove(0),
+            _ => Userset { union: Some(Usersets { children }), ..Default::default() },
+        };
+        (cell.permission(), rule)
     });
     let users = RelationMetadata { types: vec![TypeReference { name: "user".to_owned() }] };
     let direct = model.roles.iter().map(|role| (role.id.clone(), users.clone()));
