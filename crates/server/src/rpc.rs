@@ -113,18 +113,19 @@ pub fn services(
 
 /// Every method that is served, for the layer that counts and bounds calls.
 pub fn methods() -> impl Iterator<Item = Method> {
-    let unary = |name| Method { name, streaming: false };
-    let streaming = |name| Method { name, streaming: true };
-    let ours = guard::ALL.iter().map(move |guard| match guard.rpc {
-        rpc if rpc == guard::WATCH_EVENTS.rpc => streaming(guard.method),
-        _ => unary(guard.method),
+    let checks = [guard::CHECK_PERMISSION.rpc, guard::CHECK_PERMISSIONS.rpc, guard::LIST_PERMISSIONS.rpc];
+    let ours = guard::ALL.iter().map(move |guard| Method {
+        name: guard.method,
+        streaming: guard.rpc == guard::WATCH_EVENTS.rpc,
+        logged: !checks.contains(&guard.rpc),
     });
-    ours.chain([
-        unary("grpc.health.v1.Health/Check"),
-        streaming("grpc.health.v1.Health/Watch"),
-        streaming("grpc.reflection.v1.ServerReflection/ServerReflectionInfo"),
-        streaming("grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"),
-    ])
+    let others = [
+        ("grpc.health.v1.Health/Check", false),
+        ("grpc.health.v1.Health/Watch", true),
+        ("grpc.reflection.v1.ServerReflection/ServerReflectionInfo", true),
+        ("grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", true),
+    ];
+    ours.chain(others.map(|(name, streaming)| Method { name, streaming, logged: false }))
 }
 
 /// An answer that an outcome becomes.

@@ -10,3 +10,16 @@ mod page;
 mod rollout;
 mod stop;
 mod telemetry;
+
+use usher_tests::pb;
+
+/// May this member of `acme` do that to a job?
+fn check(user: &str, action: &str) -> pb::CheckPermissionRequest {
+    pb::CheckPermissionRequest {
+        account_id: "acme".to_owned(),
+        subject: Some(pb::Subject { kind: Some(pb::subject::Kind::UserId(user.to_owned())) }),
+        action: action.to_owned(),
+        resource: Some(pb::Resource { r#type: "job".to_owned(), ..Default::default() }),
+        ..Default::default()
+    }
+}

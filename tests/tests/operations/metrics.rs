@@ -9,6 +9,7 @@ use usher_server::clock::Clock;
 use usher_tests::cast::inviting;
 use usher_tests::{Actor, Engine, INTEGRATE_IO, Usher, both_engines, pb};
 
+use crate::check;
 use crate::page::{Page, ask};
 
 both_engines!(what_is_counted_is_what_was_called, only_the_page_is_served);
@@ -33,16 +34,6 @@ async fn start(engine: Engine) -> (Usher, String) {
     };
     tokio::time::timeout(Duration::from_secs(60), listening).await.expect("the page is served");
     (usher, address)
-}
-
-fn check(user: &str, action: &str) -> pb::CheckPermissionRequest {
-    pb::CheckPermissionRequest {
-        account_id: "acme".to_owned(),
-        subject: Some(pb::Subject { kind: Some(pb::subject::Kind::UserId(user.to_owned())) }),
-        action: action.to_owned(),
-        resource: Some(pb::Resource { r#type: "job".to_owned(), ..Default::default() }),
-        ..Default::default()
-    }
 }
 
 /// A call of a method that nobody has, with a name that somebody made up.

@@ -4,17 +4,23 @@ mod collector;
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tonic::Request;
 use usher_tests::cast::{fill, inviting};
 use usher_tests::engine::Database;
 use usher_tests::harness::channel;
+use usher_tests::pb::account_service_client::AccountServiceClient;
 use usher_tests::pb::authorization_service_client::AuthorizationServiceClient;
 use usher_tests::pb::member_service_client::MemberServiceClient;
 use usher_tests::{Actor, Engine, INTEGRATE_IO, Process, both_engines, pb};
 
+use crate::check;
 use collector::{Collector, text};
 
 both_engines!(one_invitation_is_traced_as_its_caller_asked);
@@ -40,16 +46,6 @@ fn within<T>(message: T, traceparent: &str) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("traceparent", traceparent.parse().unwrap());
     request
-}
-
-fn check(user: &str, action: &str) -> pb::CheckPermissionRequest {
-    pb::CheckPermissionRequest {
-        account_id: "acme".to_owned(),
-        subject: Some(pb::Subject { kind: Some(pb::subject::Kind::UserId(user.to_owned())) }),
-        action: action.to_owned(),
-        resource: Some(pb::Resource { r#type: "job".to_owned(), ..Default::default() }),
-        ..Default::default()
-    }
 }
 
 fn is_server(span: &&Span) -> bool {
@@ -128,9 +124,12 @@ async fn the_log_says_each_change_and_each_refusal() {
     server.logged();
     let mut members = MemberServiceClient::new(connection.clone());
     let invite = |actor| inviting("acme", Actor(actor), EMAIL, "editor");
-    members.invite_user(within(invite("acme-admin"), &format!("00-{TRACE}-{PARENT}-00"))).await.unwrap();
+    let mut named = within(invite("acme-admin"), &format!("00-{TRACE}-{PARENT}-00"));
+    named.metadata_mut().insert("x-request-id", "call-17".parse().unwrap());
+    members.invite_user(named).await.unwrap();
     members.invite_user(invite("acme-reader")).await.unwrap_err();
     let done: serde_json::Value = serde_json::from_str(&server.line("\"done\"")).unwrap();
+    assert_eq!(done["span"]["request_id"], "call-17", "{done}");
     assert_eq!((&done["rpc"], &done["trace_id"]), (&"MemberService/InviteUser".into(), &TRACE.into()));
     let refused: serde_json::Value = serde_json::from_str(&server.line("\"refused\"")).unwrap();
     assert_eq!(refused["reason"], "ACTOR_LACKS_PERMISSION");
@@ -148,6 +147,57 @@ async fn the_log_says_each_change_and_each_refusal() {
     let (code, log) = server.terminate_and_log();
     assert_eq!(code, Some(0));
     assert!(log.iter().all(|line| !line.contains("CheckPermission") && !line.contains(EMAIL)), "{log:#?}");
+}
+
+/// Who asks for the keys of an issuer says on whose behalf.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_context_is_passed_on_to_the_issuer_of_keys() {
+    let collector = Collector::start().await;
+    let issuer = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let directory = TempDir::new().unwrap();
+    let database = Database::fresh(Engine::Sqlite, directory.path());
+    let config = format!(
+        "[[issuers]]\nname = \"cluster\"\nissuer = \"https://cluster.example\"\naudiences = [\"usher\"]\n\
+         algorithms = [\"ES256\"]\njwks_url = \"http://{}/keys\"\n\
+         [[callers]]\nname = \"backend\"\nscopes = [\"accounts\"]\njwt = {{ issuer = \"cluster\", subject = \"b\" }}\n",
+        issuer.local_addr().unwrap()
+    );
+    let file = directory.path().join("usher.toml");
+    std::fs::write(&file, config).unwrap();
+    let variables =
+        [("USHER_CONFIG", file.to_str().unwrap()), ("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url)];
+    let server = Process::serve_with(&database.url, &[], &variables);
+    // A token by a key that is not known yet.
+    let token = format!("Bearer {}.{}.AAAA", encoded(r#"{"alg":"ES256","kid":"k"}"#), encoded("{}"));
+    let call = tokio::spawn(async move {
+        let mut request = within(pb::GetAccountRequest::default(), &format!("00-{TRACE}-{PARENT}-01"));
+        request.metadata_mut().insert("authorization", token.parse().unwrap());
+        let connection = channel(&server.url).await;
+        let told = AccountServiceClient::new(connection).get_account(request).await;
+        (told.unwrap_err().code(), server)
+    });
+    let asked = async {
+        loop {
+            let (mut stream, _) = issuer.accept().await.unwrap();
+            let mut asked = vec![0; 4096];
+            let read = stream.read(&mut asked).await.unwrap();
+            stream.write_all(b"HTTP/1.1 503 \r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            let asked = String::from_utf8_lossy(&asked[..read]).into_owned();
+            // The server's own look, at its start, is on nobody's behalf.
+            if asked.contains("traceparent") {
+                return asked;
+            }
+        }
+    };
+    let asked = tokio::time::timeout(Duration::from_secs(60), asked).await.expect("the issuer is asked");
+    assert!(asked.contains(&format!("traceparent: 00-{TRACE}-")), "{asked}");
+    let (code, server) = call.await.unwrap();
+    assert_eq!(code, tonic::Code::Unauthenticated);
+    assert_eq!(server.terminate(), Some(0));
+}
+
+fn encoded(json: &str) -> String {
+    URL_SAFE_NO_PAD.encode(json)
 }
 
 /// A collector that is not there costs nobody a call, and the end is in time.

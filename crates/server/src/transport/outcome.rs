@@ -51,6 +51,8 @@ pub struct Method {
     pub name: &'static str,
     /// Whether it answers with a stream; streams have no deadline.
     pub streaming: bool,
+    /// Whether the handler is told the request id: a box for each call, in vain where nothing is logged.
+    pub logged: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -90,7 +92,7 @@ impl<O: Observer> OutcomeLayer<O> {
             .collect();
         let shared = Shared {
             observer,
-            other: known(methods.len(), Method { name: OTHER, streaming: false }),
+            other: known(methods.len(), Method { name: OTHER, streaming: false, logged: false }),
             methods,
             ids: RequestIds::new(),
             calls: AtomicUsize::new(0),
@@ -192,11 +194,14 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let started = Instant::now();
         let name = request.uri().path().strip_prefix('/').unwrap_or_default();
         let known = *self.shared.methods.get(name).unwrap_or(&self.shared.other);
         let request_id = self.shared.ids.of(request.headers());
+        if known.method.logged {
+            request.extensions_mut().insert(request_id.clone());
+        }
         let limit =
             known.deadline.map(|limit| wanted(request.headers()).map_or(limit, |less| less.min(limit)));
         let shared = Arc::clone(&self.shared);

@@ -7,9 +7,9 @@ use tokio_stream::StreamExt;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 use usher_server::transport::limits::Limits;
-use usher_server::transport::outcome::{Method, OTHER, OutcomeLayer};
+use usher_server::transport::outcome::{OTHER, OutcomeLayer};
 
-use crate::support::{CHECK, Recorded, Setup, WATCH, ask, check_with_timeout, serve};
+use crate::support::{CHECK, Recorded, Setup, WATCH, ask, check_with_timeout, methods, serve};
 
 fn reason(status: &Status) -> String {
     status.get_details_error_info().unwrap().reason
@@ -175,7 +175,6 @@ async fn every_answer_carries_the_request_id() {
 fn a_deadline_for_what_is_not_served_is_found() {
     let deadlines_ms = BTreeMap::from([("typo".to_owned(), 1), (CHECK.to_owned(), 1), (WATCH.to_owned(), 1)]);
     let limits = Limits { deadlines_ms, ..Limits::default() };
-    let methods = [Method { name: CHECK, streaming: false }, Method { name: WATCH, streaming: true }];
-    let layer = OutcomeLayer::new(&limits, methods, Recorded::default());
+    let layer = OutcomeLayer::new(&limits, methods(), Recorded::default());
     assert_eq!(layer.deadlines_unused(&limits), [WATCH, "typo"]);
 }

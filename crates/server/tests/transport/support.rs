@@ -178,7 +178,7 @@ impl Running {
 }
 
 pub(crate) fn methods() -> [Method; 2] {
-    [Method { name: CHECK, streaming: false }, Method { name: WATCH, streaming: true }]
+    [(CHECK, false), (WATCH, true)].map(|(name, streaming)| Method { name, streaming, logged: true })
 }
 
 pub(crate) async fn serve(setup: Setup) -> Running {
