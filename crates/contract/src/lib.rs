@@ -7,7 +7,6 @@
 
 use std::fmt;
 
-/// Version 1 of the contract.
 #[allow(
     clippy::all,
     clippy::allow_attributes_without_reason,
@@ -15,25 +14,22 @@ use std::fmt;
     unused_qualifications,
     reason = "generated code"
 )]
-pub mod v1 {
-    tonic::include_proto!("usher.v1");
-}
+mod generated {
+    /// Version 1 of the contract.
+    pub mod v1 {
+        tonic::include_proto!("usher.v1");
+    }
 
-/// The messages of checks, and the service that answers them, with `Bytes` where [`v1`] has `String`.
-///
-/// Both are the same on the wire. Here a text is a part of the bytes that came in, or of a text that lives
-/// for ever, where a `String` would be a copy with an allocation of its own; a check has eight of them and
-/// a batch hundreds. Nobody has looked yet whether such a text is UTF-8.
-#[allow(
-    clippy::all,
-    clippy::allow_attributes_without_reason,
-    unreachable_pub,
-    unused_qualifications,
-    reason = "generated code"
-)]
-pub mod wire {
-    include!(concat!(env!("OUT_DIR"), "/wire/usher.v1.rs"));
+    /// The messages of checks, and the service that answers them, with `Bytes` where [`v1`] has `String`.
+    ///
+    /// Both are the same on the wire. Here a text is a part of the bytes that came in, or of a text that lives
+    /// for ever, where a `String` would be a copy with an allocation of its own; a check has eight of them and
+    /// a batch hundreds. Nobody has looked yet whether such a text is UTF-8.
+    pub mod wire {
+        include!(concat!(env!("OUT_DIR"), "/wire/usher.v1.rs"));
+    }
 }
+pub use generated::{v1, wire};
 
 /// The encoded `FileDescriptorSet` of the contract and of all that it imports, for reflection and
 /// for tests that walk the contract.

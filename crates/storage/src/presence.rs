@@ -76,9 +76,10 @@ impl Store {
                 tokio::time::timeout(PROBE_TIMEOUT, answers(&self.options().url)).await == Ok(true)
             }
         };
-        match is_there {
-            true => self.is_there().await,
-            false => drop(self.presence().set(false)),
+        if is_there {
+            self.is_there().await;
+        } else {
+            self.presence().set(false);
         }
         is_there
     }
