@@ -191,10 +191,11 @@ impl Api {
         let span = telemetry::check_span(guard.method, request.metadata().as_ref());
         let message = request.into_inner();
         let known = admit(guard, &caller, message.account())
-            .map_or_else(|error| Some(Err(error)), |()| span.in_scope(|| message.ask_memory(&self.app)));
+            .and_then(|()| span.in_scope(|| message.ask_memory(&self.app)));
         let answer = match known {
-            Some(known) => known.map_err(|error| self.refuse(&error, message.account())),
-            None => Box::pin(self.read(message, span.clone())).await,
+            Ok(Some(known)) => Ok(known),
+            Ok(None) => Box::pin(self.read(message, span.clone())).await,
+            Err(error) => Err(self.refuse(&error, message.account())),
         };
         telemetry::call_ended(&span, code_of(&answer));
         answer.map(Response::new)

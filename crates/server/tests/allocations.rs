@@ -34,9 +34,9 @@ async fn a_cached_decision_allocates_nothing() {
             consistency: Consistency::MinimizeLatency,
             explain: false,
         };
-        let mut decided = None;
+        let mut decided = Ok(None);
         let allocated = measure(|| decided = check_from_memory(&scene.app, black_box(&check)));
-        let decided = decided.expect("it is in memory").expect("it has an answer");
+        let decided = decided.expect("it has an answer").expect("it is in memory");
         assert_eq!(decided.decision.allows(), allowed, "{user}");
         assert_eq!(allocated.count_total, 0, "{user}: {allocated:?}");
     }

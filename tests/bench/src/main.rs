@@ -91,12 +91,12 @@ pub(crate) struct Bench {
 impl Bench {
     /// Rounds of interleaved runs.
     pub(crate) fn rounds(&self) -> usize {
-        if self.full { 7 } else { 3 }
+        if self.full { 5 } else { 3 }
     }
 
     /// How long one run takes, without its warm-up.
     pub(crate) fn run_time(&self) -> Duration {
-        Duration::from_millis(if self.full { 2500 } else { 1200 })
+        Duration::from_millis(if self.full { 2000 } else { 1200 })
     }
 
     /// A directory of its own for one server.

@@ -4,6 +4,7 @@
 //! Each question comes twice: from memory, which neither waits nor copies and answers nearly always,
 //! and with the store behind it. Ids in a question have the form of ids; the parser saw to it.
 
+use futures::{StreamExt, TryStreamExt, stream};
 use usher_domain::id::{AccountId, UserId};
 use usher_domain::standing::AccountState;
 use usher_domain::time::Time;
@@ -17,6 +18,9 @@ use crate::cache::{Found, Freshness, Known};
 use crate::error::{Error, Missing, Violation, Wrong};
 use crate::token;
 
+/// How many standings one batch reads at the same time: a part of the pool.
+const READS_AT_ONCE: usize = 4;
+
 /// How fresh the answer must be, as the request says it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Consistency<'a> {
@@ -28,6 +32,7 @@ pub enum Consistency<'a> {
 }
 
 impl Consistency<'_> {
+    #[inline]
     fn freshness(self, app: &App, account: &str) -> Result<Freshness, Error> {
         Ok(match self {
             Self::MinimizeLatency => Freshness::Latency,
@@ -50,19 +55,6 @@ fn user(subject: Subject<'_>) -> Option<&str> {
 fn owned(account: &str, user: Option<&str>) -> Result<(AccountId, Option<UserId>), Error> {
     let failed = |e| Error::Internal(format!("an id passed the parser and is none: {e}"));
     Ok((AccountId::parse(account).map_err(failed)?, user.map(UserId::parse).transpose().map_err(failed)?))
-}
-
-/// What memory knows of a subject; `None` when it must be read.
-fn remembered(
-    app: &App,
-    account: &str,
-    subject: Subject<'_>,
-    consistency: Consistency<'_>,
-) -> Option<Result<Known, Error>> {
-    match consistency.freshness(app, account) {
-        Ok(freshness) => app.standings.hit(account, user(subject), freshness).map(Ok),
-        Err(error) => Some(Err(error)),
-    }
 }
 
 async fn read(
@@ -92,7 +84,8 @@ pub struct Checked {
     pub revision: i64,
     /// Older than the bound allows; see `cache.outage_grace_ms`.
     pub stale: bool,
-    pub explanation: Option<Explained>,
+    /// In a box, for it is large and nearly never there.
+    pub explanation: Option<Box<Explained>>,
 }
 
 pub struct Explained {
@@ -106,12 +99,15 @@ pub struct Explained {
 ///
 /// # Errors
 /// An action that the account's model does not know; a wrong consistency token.
-pub fn check_from_memory(app: &App, check: &CheckPermission<'_>) -> Option<Result<Checked, Error>> {
+pub fn check_from_memory(app: &App, check: &CheckPermission<'_>) -> Result<Option<Checked>, Error> {
     if check.explain {
-        return None;
+        return Ok(None);
     }
-    let known = remembered(app, check.account_id, check.ask.subject, check.consistency)?;
-    Some(known.and_then(|known| decided(app, check, Found { known, stale: false })))
+    let freshness = check.consistency.freshness(app, check.account_id)?;
+    let Some(known) = app.standings.hit(check.account_id, user(check.ask.subject), freshness) else {
+        return Ok(None);
+    };
+    decided(app, check, &known, false).map(Some)
 }
 
 /// # Errors
@@ -121,19 +117,19 @@ pub async fn check_permission(app: &App, check: &CheckPermission<'_>) -> Result<
         return explained(app, check).await;
     }
     let found = read(app, check.account_id, check.ask.subject, check.consistency).await?;
-    decided(app, check, found)
+    decided(app, check, &found.known, found.stale)
 }
 
-fn decided(app: &App, check: &CheckPermission<'_>, found: Found) -> Result<Checked, Error> {
-    let standing = found.known;
-    let decision = decide(app.roles, standing.as_ref(), app.clock.now(), &check.ask)
+fn decided(app: &App, check: &CheckPermission<'_>, known: &Known, stale: bool) -> Result<Checked, Error> {
+    let standing = known.as_ref();
+    let decision = decide(app.roles, standing, app.clock.now(), &check.ask)
         .map_err(|unknown| unknown_action("", &unknown))?;
     app.counters.decided(decision.reason);
     Ok(Checked {
         decision,
         model: standing.and_then(|standing| standing.model()),
-        revision: standing.map_or(0, |standing| standing.revision()),
-        stale: found.stale,
+        revision: revision_of(known),
+        stale,
         explanation: None,
     })
 }
@@ -155,7 +151,7 @@ async fn explained(app: &App, check: &CheckPermission<'_>) -> Result<Checked, Er
     app.counters.decided(decision.reason);
     let explained = Explained { parts, facts, standing, as_of: now };
     let model = standing.and_then(|standing| standing.model());
-    Ok(Checked { decision, model, revision, stale: false, explanation: Some(explained) })
+    Ok(Checked { decision, model, revision, stale: false, explanation: Some(Box::new(explained)) })
 }
 
 /// The error of an action or resource type that the model does not know, so that a typo cannot pass
@@ -220,15 +216,13 @@ pub struct CheckedMany {
 ///
 /// # Errors
 /// A wrong consistency token.
-pub fn checks_from_memory(app: &App, checks: &CheckPermissions<'_>) -> Option<Result<CheckedMany, Error>> {
-    let freshness = match checks.consistency.freshness(app, checks.account_id) {
-        Ok(freshness) => freshness,
-        Err(error) => return Some(Err(error)),
-    };
+pub fn checks_from_memory(app: &App, checks: &CheckPermissions<'_>) -> Result<Option<CheckedMany>, Error> {
+    let freshness = checks.consistency.freshness(app, checks.account_id)?;
     let users = checks.users();
     let hits = users.iter().map(|user| app.standings.hit(checks.account_id, *user, freshness));
-    let standings: Vec<Known> = hits.collect::<Option<_>>()?;
-    is_one_revision(&standings).then(|| Ok(decided_many(app, checks, &users, &standings, false)))
+    let standings: Option<Vec<Known>> = hits.collect();
+    let standings = standings.filter(|standings| is_one_revision(standings));
+    Ok(standings.map(|standings| decided_many(app, checks, &users, &standings, false)))
 }
 
 /// All at one revision: when the subjects' standings were read at different ones, they are read
@@ -244,13 +238,12 @@ pub async fn check_permissions(app: &App, checks: &CheckPermissions<'_>) -> Resu
     for user in &users {
         ids.push(owned(checks.account_id, *user)?.1);
     }
-    let mut standings = Vec::with_capacity(users.len());
-    let mut stale = false;
-    for id in &ids {
-        let found = app.standings.get(&app.store, app.roles, &account, id.as_ref(), freshness).await?;
-        stale |= found.stale;
-        standings.push(found.known);
-    }
+    let reads =
+        ids.iter().map(|id| app.standings.get(&app.store, app.roles, &account, id.as_ref(), freshness));
+    let reads: Vec<_> = reads.collect();
+    let found: Vec<Found> = stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
+    let stale = found.iter().any(|found| found.stale);
+    let mut standings: Vec<Known> = found.iter().map(|found| found.known).collect();
     if !is_one_revision(&standings) {
         standings = snapshot(app, &account, &ids).await?;
     }
@@ -322,9 +315,10 @@ pub struct Permissions {
 ///
 /// # Errors
 /// As [`list_permissions`].
-pub fn list_from_memory(app: &App, list: &ListPermissions<'_>) -> Option<Result<Permissions, Error>> {
-    let known = remembered(app, list.account_id, list.subject, list.consistency)?;
-    Some(known.and_then(|known| listed(app, list, Found { known, stale: false })))
+pub fn list_from_memory(app: &App, list: &ListPermissions<'_>) -> Result<Option<Permissions>, Error> {
+    let freshness = list.consistency.freshness(app, list.account_id)?;
+    let known = app.standings.hit(list.account_id, user(list.subject), freshness);
+    known.map(|known| listed(app, list, Found { known, stale: false })).transpose()
 }
 
 /// # Errors

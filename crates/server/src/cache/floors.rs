@@ -1,60 +1,66 @@
 //! The lowest revision of each changed account that may still be used. Never evicted by size: a
 //! floor that is lost while an older read is under way would let that read in.
 
-use std::collections::HashMap;
-use std::hash::BuildHasher;
-
-use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 use usher_domain::id::AccountId;
 
+use super::key::Keys;
 use super::lease::Moment;
 use crate::faults::{self, Fault};
 use crate::sync::{RwLock, SHARDS};
 
-#[derive(Clone, Copy)]
 struct Floor {
+    account: AccountId,
     revision: i64,
     /// Drawn by the change; unknown for this process's own.
     nonce: Option<i64>,
     raised: Moment,
 }
 
+/// Floors by the hash of their account, which a look-up brings with it.
 pub(super) struct Floors {
-    hasher: RandomState,
-    shards: Vec<RwLock<HashMap<AccountId, Floor, RandomState>>>,
+    shards: Vec<RwLock<HashTable<Floor>>>,
 }
 
 impl Default for Floors {
     fn default() -> Self {
-        let hasher = RandomState::default();
-        let shards = (0..SHARDS).map(|_| RwLock::new(HashMap::with_hasher(hasher.clone()))).collect();
-        Self { hasher, shards }
+        Self { shards: (0..SHARDS).map(|_| RwLock::new(HashTable::new())).collect() }
     }
 }
 
 impl Floors {
-    fn shard(&self, account: &str) -> &RwLock<HashMap<AccountId, Floor, RandomState>> {
-        let hash = self.hasher.hash_one(account);
-        &self.shards[(hash >> 58) as usize % self.shards.len()]
+    fn shard(&self, hash: u64) -> &RwLock<HashTable<Floor>> {
+        // Tables take the lowest and the highest bits.
+        &self.shards[(hash >> 40) as usize % self.shards.len()]
     }
 
     /// 0 when nothing is known.
-    pub(super) fn of(&self, account: &str) -> i64 {
+    pub(super) fn of(&self, account: &str, hash: u64) -> i64 {
         if faults::is(Fault::NoFloor) {
             return 0;
         }
-        self.shard(account).read().get(account).map_or(0, |floor| floor.revision)
+        let shard = self.shard(hash).read();
+        shard.find(hash, |floor| floor.account.as_str() == account).map_or(0, |floor| floor.revision)
     }
 
     /// Raises the account's floor, never lowers it. False when the same revision has another history.
-    pub(super) fn raise(&self, account: &AccountId, revision: i64, nonce: Option<i64>, now: Moment) -> bool {
-        let mut shard = self.shard(account.as_str()).write();
-        let Some(floor) = shard.get_mut(account) else {
-            shard.insert(account.clone(), Floor { revision, nonce, raised: now });
+    pub(super) fn raise(
+        &self,
+        keys: &Keys,
+        account: &AccountId,
+        revision: i64,
+        nonce: Option<i64>,
+        now: Moment,
+    ) -> bool {
+        let hash = keys.account(account.as_str());
+        let mut shard = self.shard(hash).write();
+        let Some(floor) = shard.find_mut(hash, |floor| floor.account == *account) else {
+            let floor = Floor { account: account.clone(), revision, nonce, raised: now };
+            shard.insert_unique(hash, floor, |floor| keys.account(floor.account.as_str()));
             return true;
         };
         if revision > floor.revision {
-            *floor = Floor { revision, nonce, raised: now };
+            (floor.revision, floor.nonce, floor.raised) = (revision, nonce, now);
             return true;
         }
         if revision == floor.revision {
@@ -69,15 +75,15 @@ impl Floors {
 
     /// Whether any was last raised before the moment.
     pub(super) fn any_before(&self, moment: Moment) -> bool {
-        self.shards.iter().any(|shard| shard.read().values().any(|floor| floor.raised < moment))
+        self.shards.iter().any(|shard| shard.read().iter().any(|floor| floor.raised < moment))
     }
 
     /// Drops floors last raised before the moment; nothing read before it may be used from then on.
     pub(super) fn drop_before(&self, moment: Moment) {
         for shard in &self.shards {
-            let has_old = shard.read().values().any(|floor| floor.raised < moment);
+            let has_old = shard.read().iter().any(|floor| floor.raised < moment);
             if has_old {
-                shard.write().retain(|_, floor| floor.raised >= moment);
+                shard.write().retain(|floor| floor.raised >= moment);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What entries are found by: the typed pair (account, subject), which a look-up borrows and an entry
 //! keeps in one piece.
 
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher};
 
 use quick_cache::Equivalent;
 use usher_domain::id::{AccountId, UserId};
@@ -14,79 +14,178 @@ pub(super) struct Key {
     pub(super) subject: Option<UserId>,
 }
 
+impl Key {
+    pub(super) fn subject(&self) -> Option<&str> {
+        self.subject.as_ref().map(UserId::as_str)
+    }
+}
+
+/// Makes keys to look up by. Its seed is drawn at the start: nobody outside can choose ids that collide.
+#[derive(Default)]
+pub(super) struct Keys(foldhash::fast::RandomState);
+
+impl Keys {
+    pub(super) fn account(&self, account: &str) -> u64 {
+        self.0.hash_one(Bytes(account))
+    }
+
+    /// The account is hashed once, for its floor and, with the subject after it, for the entry.
+    pub(super) fn key<'a>(&self, account: &'a str, subject: Option<&'a str>) -> KeyRef<'a> {
+        let subject = subject.unwrap_or_default();
+        let mut hasher = self.0.build_hasher();
+        Bytes(account).hash(&mut hasher);
+        let account_hash = hasher.finish();
+        Bytes(subject).hash(&mut hasher);
+        KeyRef { account, subject, account_hash, hash: hasher.finish() }
+    }
+}
+
+/// A text without the byte that ends a `str` among others: what is hashed is one pair.
+struct Bytes<'a>(&'a str);
+
+impl Hash for Bytes<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(self.0.as_bytes());
+    }
+}
+
 /// A key to look up by, without an allocation.
 #[derive(Clone, Copy)]
 pub(super) struct KeyRef<'a> {
     pub(super) account: &'a str,
-    pub(super) subject: Option<&'a str>,
+    /// Empty is automation, as no id is.
+    subject: &'a str,
+    pub(super) account_hash: u64,
+    hash: u64,
 }
 
-/// A key as an entry keeps it: a million of them are most of the cache, and two ids of their own would
-/// be twice as large. No id holds a space and none is empty.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Packed(Box<str>);
-
-impl Key {
-    pub(super) fn borrow(&self) -> KeyRef<'_> {
-        KeyRef { account: self.account.as_str(), subject: self.subject.as_ref().map(UserId::as_str) }
-    }
+/// A key as an entry keeps it: beside its value, so that finding one reads no other memory.
+#[derive(Debug)]
+pub(super) struct Packed {
+    hash: u64,
+    text: Text,
 }
+
+/// Room for two ids of 38 characters; Usher's own have 36.
+const SHORT_MAX: usize = 77;
+
+/// Account and subject, one after the other; the first number is where the subject begins.
+#[derive(Debug)]
+enum Text {
+    Short(u8, u8, [u8; SHORT_MAX]),
+    Long(u8, Box<[u8]>),
+}
+
+// A cache holds a million of these.
+const _: () = assert!(size_of::<Packed>() == 88);
 
 impl KeyRef<'_> {
     pub(super) fn pack(self) -> Packed {
-        Packed([self.account, " ", self.subject.unwrap_or_default()].concat().into())
+        // An id has at most 128 characters.
+        let split = self.account.len() as u8;
+        let length = self.account.len() + self.subject.len();
+        let text = if length <= SHORT_MAX {
+            let mut bytes = [0; SHORT_MAX];
+            bytes[..self.account.len()].copy_from_slice(self.account.as_bytes());
+            bytes[self.account.len()..length].copy_from_slice(self.subject.as_bytes());
+            Text::Short(split, length as u8, bytes)
+        } else {
+            Text::Long(split, [self.account, self.subject].concat().into_bytes().into())
+        };
+        Packed { hash: self.hash, text }
     }
 }
 
 impl Packed {
-    fn parts(&self) -> (&str, &str) {
-        self.0.split_once(' ').unwrap_or((&self.0, ""))
+    fn parts(&self) -> (&[u8], &[u8]) {
+        match &self.text {
+            Text::Short(split, length, bytes) => bytes[..usize::from(*length)].split_at(usize::from(*split)),
+            Text::Long(split, bytes) => bytes.split_at(usize::from(*split)),
+        }
     }
 }
 
+impl PartialEq for Packed {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+
+impl Eq for Packed {}
+
 impl Hash for Packed {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let (account, subject) = self.parts();
-        hash(account, subject, state);
+        state.write_u64(self.hash);
     }
 }
 
 impl Hash for KeyRef<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        hash(self.account, self.subject.unwrap_or_default(), state);
+        state.write_u64(self.hash);
     }
-}
-
-fn hash<H: Hasher>(account: &str, subject: &str, state: &mut H) {
-    state.write(account.as_bytes());
-    state.write(subject.as_bytes());
 }
 
 impl Equivalent<Packed> for KeyRef<'_> {
     fn equivalent(&self, key: &Packed) -> bool {
-        let subject = self.subject.unwrap_or_default();
-        let rest = key.0.strip_prefix(self.account).and_then(|rest| rest.strip_prefix(' '));
-        rest == Some(subject)
+        key.parts() == (self.account.as_bytes(), self.subject.as_bytes())
+    }
+}
+
+/// Passes on the one hash that keys bring with them.
+#[derive(Clone, Default)]
+pub(super) struct Hashed(u64);
+
+impl BuildHasher for Hashed {
+    type Hasher = Self;
+
+    fn build_hasher(&self) -> Self {
+        Self(0)
+    }
+}
+
+impl Hasher for Hashed {
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        debug_assert!(false, "keys write a hash and nothing else");
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::hash::BuildHasher;
-
     use super::*;
 
     #[test]
     fn a_packed_key_is_found_by_its_own_pair_alone() {
-        let hasher = foldhash::fast::RandomState::default();
-        let pairs = [("a", Some("bc")), ("ab", Some("c")), ("a", None), ("a", Some("b")), ("abc", None)];
+        let keys = Keys::default();
+        let long = "x".repeat(128);
+        let pairs = [
+            ("a", Some("bc")),
+            ("ab", Some("c")),
+            ("a", None),
+            ("a", Some("b")),
+            ("abc", None),
+            (&long, Some(long.as_str())),
+            (&long, Some(&long[..127])),
+            (&long[..38], Some(&long[..39])),
+            (&long[..39], Some(&long[..38])),
+            (&long[..39], Some(&long[..39])),
+        ];
         for (at, (account, subject)) in pairs.into_iter().enumerate() {
-            let packed = KeyRef { account, subject }.pack();
+            let packed = keys.key(account, subject).pack();
             for (other, (account, subject)) in pairs.into_iter().enumerate() {
-                let key = KeyRef { account, subject };
+                let key = keys.key(account, subject);
                 assert_eq!(key.equivalent(&packed), at == other, "{packed:?} {account} {subject:?}");
+                assert_eq!(key.pack() == packed, at == other);
+                assert_eq!(key.account_hash, keys.account(account));
                 if at == other {
-                    assert_eq!(hasher.hash_one(key), hasher.hash_one(&packed));
+                    assert_eq!(Hashed(0).hash_one(key), Hashed(0).hash_one(&packed));
                 }
             }
         }

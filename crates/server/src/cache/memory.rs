@@ -8,16 +8,17 @@ use quick_cache::sync::Cache;
 use usher_domain::id::AccountId;
 
 use super::floors::Floors;
-use super::key::{Key, KeyRef, Packed};
+use super::key::{Hashed, Key, KeyRef, Keys, Packed};
 use super::lease::{Lease, Moment};
 use crate::faults::{self, Fault};
 use crate::sync::{AtomicU64, Ordering};
 
-/// How long an entry may be used without being read again, whatever floors say. Nothing rests on it:
-/// floors that are dropped take older entries with them.
-pub(super) const ENTRY_LIFE: Duration = Duration::from_secs(60);
+/// How long an entry may be used without being read again, whatever floors say. Nothing rests on it but what
+/// somebody changes in the database by hand: floors that are dropped take older entries with them. A shorter
+/// life costs reads: with a million members in memory, one minute would be 16,000 a second.
+pub(super) const ENTRY_LIFE: Duration = Duration::from_secs(600);
 /// How long a floor is kept: a little longer than what it is for.
-const FLOOR_LIFE: Duration = Duration::from_secs(62);
+const FLOOR_LIFE: Duration = Duration::from_secs(602);
 
 /// Something read from the database.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +39,8 @@ pub(super) struct Raised<'a> {
 }
 
 pub(super) struct Memory<V> {
-    entries: Cache<Packed, Entry<V>, quick_cache::UnitWeighter, foldhash::fast::RandomState>,
+    keys: Keys,
+    entries: Cache<Packed, Entry<V>, quick_cache::UnitWeighter, Hashed>,
     floors: Floors,
     lease: Lease,
     /// What was read before this moment is no longer used. Floors that are dropped were raised before
@@ -53,20 +55,13 @@ impl<V: Copy> Memory<V> {
             .estimated_items_capacity(entries_max)
             .weight_capacity(entries_max as u64)
             .build();
-        let hasher = foldhash::fast::RandomState::default();
+        let (weighter, hasher) = (quick_cache::UnitWeighter, Hashed::default());
         let entries = match options {
-            Ok(options) => {
-                Cache::with_options(options, quick_cache::UnitWeighter, hasher, Default::default())
-            }
-            Err(_) => Cache::with(
-                entries_max,
-                entries_max as u64,
-                quick_cache::UnitWeighter,
-                hasher,
-                Default::default(),
-            ),
+            Ok(options) => Cache::with_options(options, weighter, hasher, Default::default()),
+            Err(_) => Cache::with(entries_max, entries_max as u64, weighter, hasher, Default::default()),
         };
-        Self { entries, floors: Floors::default(), lease, oldest: AtomicU64::new(0) }
+        let (keys, floors) = (Keys::default(), Floors::default());
+        Self { keys, entries, floors, lease, oldest: AtomicU64::new(0) }
     }
 
     pub(super) fn lease(&self) -> &Lease {
@@ -83,27 +78,33 @@ impl<V: Copy> Memory<V> {
 
     /// The value in memory, if it may be used: lease first, then the floor, then the entry.
     pub(super) fn hit(&self, account: &str, subject: Option<&str>, wanted: i64) -> Option<V> {
-        let early = faults::is(Fault::FloorFirst).then(|| self.floors.of(account));
+        let key = self.keys.key(account, subject);
+        let early = faults::is(Fault::FloorFirst).then(|| self.floor(key));
         let now = Moment::now();
         if !self.lease.holds(now) {
             return None;
         }
-        let floor = early.unwrap_or_else(|| self.floors.of(account)).max(wanted);
-        let entry = self.entries.get(&KeyRef { account, subject })?;
+        let floor = early.unwrap_or_else(|| self.floor(key)).max(wanted);
+        let entry = self.entries.get(&key)?;
         let usable =
             entry.revision >= floor && now.since(entry.born) < ENTRY_LIFE && self.is_recent(entry.born);
         usable.then_some(entry.value)
     }
 
+    fn floor(&self, key: KeyRef<'_>) -> i64 {
+        self.floors.of(key.account, key.account_hash)
+    }
+
     /// Judges what a load read as an entry is judged, because both lease and floor may have moved
     /// while it was under way; what passes is kept and may be answered.
     pub(super) fn admit(&self, key: &Key, read: Entry<V>, wanted: i64) -> bool {
+        let key = self.keys.key(key.account.as_str(), key.subject());
         let passes = faults::is(Fault::FillUnchecked)
             || self.lease.holds(Moment::now())
-                && read.revision >= self.floors.of(key.account.as_str()).max(wanted)
+                && read.revision >= self.floor(key).max(wanted)
                 && self.is_recent(read.born);
         if passes {
-            self.put(key.borrow(), read);
+            self.put(key, read);
         }
         passes
     }
@@ -124,8 +125,9 @@ impl<V: Copy> Memory<V> {
         if !self.lease.holds_in_outage(Moment::now()) {
             return None;
         }
-        let floor = self.floors.of(account);
-        let entry = self.entries.get(&KeyRef { account, subject })?;
+        let key = self.keys.key(account, subject);
+        let floor = self.floor(key);
+        let entry = self.entries.get(&key)?;
         (entry.revision >= floor && self.is_recent(entry.born)).then_some(entry.value)
     }
 
@@ -135,7 +137,7 @@ impl<V: Copy> Memory<V> {
 
     /// A change committed here took the account to this revision.
     pub(super) fn raise_floor(&self, account: &AccountId, revision: i64) {
-        self.floors.raise(account, revision, None, Moment::now());
+        self.floors.raise(&self.keys, account, revision, None, Moment::now());
     }
 
     /// What a poll found that began at `start`. False when an account has the same revision with
@@ -147,7 +149,8 @@ impl<V: Copy> Memory<V> {
         let now = Moment::now();
         let mut consistent = true;
         for raised in found {
-            consistent &= self.floors.raise(raised.account, raised.revision, Some(raised.nonce), now);
+            consistent &=
+                self.floors.raise(&self.keys, raised.account, raised.revision, Some(raised.nonce), now);
         }
         if !consistent {
             self.clear();

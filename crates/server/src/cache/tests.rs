@@ -5,7 +5,7 @@ use quick_cache::sync::Cache;
 use usher_domain::id::{AccountId, UserId};
 
 use super::floors::Floors;
-use super::key::{Key, KeyRef, Packed};
+use super::key::{Hashed, Key, KeyRef, Keys, Packed};
 use super::lease::{Lease, Moment};
 use super::memory::{Entry, Memory, Raised};
 
@@ -15,30 +15,30 @@ fn account(id: &str) -> AccountId {
 
 #[test]
 fn floors_rise_and_never_fall() {
-    let floors = Floors::default();
+    let (floors, keys) = (Floors::default(), Keys::default());
     let now = Moment::now();
-    assert!(floors.raise(&account("a"), 5, Some(1), now));
+    assert!(floors.raise(&keys, &account("a"), 5, Some(1), now));
     // A late poll of a moment before: nothing is wrong as long as the nonces were not both polled.
-    assert!(floors.raise(&account("a"), 6, None, now));
-    assert!(floors.raise(&account("a"), 5, Some(1), now));
-    assert_eq!((floors.of("a"), floors.of("b")), (6, 0));
+    assert!(floors.raise(&keys, &account("a"), 6, None, now));
+    assert!(floors.raise(&keys, &account("a"), 5, Some(1), now));
+    assert_eq!((floors.of("a", keys.account("a")), floors.of("b", keys.account("b"))), (6, 0));
 }
 
 #[test]
 fn the_same_revision_with_another_history_is_seen() {
-    let floors = Floors::default();
+    let (floors, keys) = (Floors::default(), Keys::default());
     let now = Moment::now();
-    assert!(floors.raise(&account("a"), 5, Some(1), now));
-    assert!(floors.raise(&account("a"), 5, Some(1), now));
-    assert!(!floors.raise(&account("a"), 5, Some(2), now));
-    assert!(!floors.raise(&account("a"), 4, Some(3), now));
+    assert!(floors.raise(&keys, &account("a"), 5, Some(1), now));
+    assert!(floors.raise(&keys, &account("a"), 5, Some(1), now));
+    assert!(!floors.raise(&keys, &account("a"), 5, Some(2), now));
+    assert!(!floors.raise(&keys, &account("a"), 4, Some(3), now));
 }
 
 #[test]
 fn only_old_floors_are_dropped() {
-    let floors = Floors::default();
+    let (floors, keys) = (Floors::default(), Keys::default());
     let before = Moment::now();
-    floors.raise(&account("a"), 5, None, Moment::now());
+    floors.raise(&keys, &account("a"), 5, None, Moment::now());
     assert!(!floors.any_before(before));
     floors.drop_before(before);
     assert_eq!(floors.len(), 1);
@@ -103,8 +103,8 @@ fn another_history_of_a_revision_forgets_everything_and_renews_nothing() {
 /// Ids that would run together if a key were a text.
 const ID: &str = "[a-b]([.:_-]?[a-b]){0,2}";
 
-fn key_of((account, subject): &(String, Option<String>)) -> KeyRef<'_> {
-    KeyRef { account, subject: subject.as_deref() }
+fn key_of<'a>(keys: &Keys, (account, subject): &'a (String, Option<String>)) -> KeyRef<'a> {
+    keys.key(account, subject.as_deref())
 }
 
 proptest! {
@@ -113,14 +113,16 @@ proptest! {
     fn every_subject_of_every_account_has_a_key_of_its_own(
         asked in proptest::collection::vec((ID, proptest::option::of(ID)), 2..40),
     ) {
-        let kept = Cache::<Packed, usize>::new(1_000);
+        let keys = Keys::default();
+        let unit = quick_cache::UnitWeighter;
+        let kept = Cache::<Packed, usize, _, Hashed>::with(1_000, 1_000, unit, Hashed::default(), Default::default());
         let mut expected = std::collections::HashMap::new();
         for (at, pair) in asked.iter().enumerate() {
-            kept.insert(key_of(pair).pack(), at);
+            kept.insert(key_of(&keys, pair).pack(), at);
             expected.insert(pair, at);
         }
         for pair in &asked {
-            prop_assert_eq!(kept.get(&key_of(pair)), expected.get(pair).copied());
+            prop_assert_eq!(kept.get(&key_of(&keys, pair)), expected.get(pair).copied());
         }
         prop_assert_eq!(kept.len(), expected.len());
     }

@@ -31,7 +31,7 @@ pub(super) trait Ask: Sized + Send + 'static {
     fn account(&self) -> &str;
 
     /// `None` when the store must be read.
-    fn ask_memory(&self, app: &App) -> Option<Result<Self::Response, Error>>;
+    fn ask_memory(&self, app: &App) -> Result<Option<Self::Response>, Error>;
 
     fn ask_store(self, app: App) -> impl Future<Output = Result<Self::Response, Error>> + Send;
 }
@@ -43,13 +43,10 @@ impl Ask for wire::CheckPermissionRequest {
         std::str::from_utf8(&self.account_id).unwrap_or_default()
     }
 
-    fn ask_memory(&self, app: &App) -> Option<Result<Self::Response, Error>> {
-        let ask = match one(self) {
-            Ok(ask) => ask,
-            Err(error) => return Some(Err(error)),
-        };
+    fn ask_memory(&self, app: &App) -> Result<Option<Self::Response>, Error> {
+        let ask = one(self)?;
         let checked = check::check_from_memory(app, &ask)?;
-        Some(checked.map(|checked| check_response(app, &ask, checked)))
+        Ok(checked.map(|checked| check_response(app, &ask, checked)))
     }
 
     async fn ask_store(self, app: App) -> Result<Self::Response, Error> {
@@ -66,13 +63,10 @@ impl Ask for wire::CheckPermissionsRequest {
         std::str::from_utf8(&self.account_id).unwrap_or_default()
     }
 
-    fn ask_memory(&self, app: &App) -> Option<Result<Self::Response, Error>> {
-        let ask = match many(self) {
-            Ok(ask) => ask,
-            Err(error) => return Some(Err(error)),
-        };
+    fn ask_memory(&self, app: &App) -> Result<Option<Self::Response>, Error> {
+        let ask = many(self)?;
         let checked = check::checks_from_memory(app, &ask)?;
-        Some(checked.map(|checked| checks_response(app, &ask, checked)))
+        Ok(checked.map(|checked| checks_response(app, &ask, checked)))
     }
 
     async fn ask_store(self, app: App) -> Result<Self::Response, Error> {
@@ -89,13 +83,10 @@ impl Ask for wire::ListPermissionsRequest {
         std::str::from_utf8(&self.account_id).unwrap_or_default()
     }
 
-    fn ask_memory(&self, app: &App) -> Option<Result<Self::Response, Error>> {
-        let ask = match all(self) {
-            Ok(ask) => ask,
-            Err(error) => return Some(Err(error)),
-        };
+    fn ask_memory(&self, app: &App) -> Result<Option<Self::Response>, Error> {
+        let ask = all(self)?;
         let listed = check::list_from_memory(app, &ask)?;
-        Some(listed.map(|listed| permissions_response(app, &ask, listed)))
+        Ok(listed.map(|listed| permissions_response(app, &ask, listed)))
     }
 
     async fn ask_store(self, app: App) -> Result<Self::Response, Error> {
@@ -261,7 +252,7 @@ fn check_response(
         revision,
         valid_until_time: outcome.valid_until_time,
         stale: checked.stale,
-        explanation: checked.explanation.map(|explained| explanation(app, &ask.ask, explained)),
+        explanation: checked.explanation.map(|explained| explanation(app, &ask.ask, *explained)),
         consistency_token,
     }
 }
