@@ -10,7 +10,7 @@ use usher_contract::v1 as pb;
 use crate::generator::{Driven, Refusals, Until, drive};
 use crate::load::{self, Shape, at};
 use crate::process::Server;
-use crate::report::{Report, Table};
+use crate::report::{Report, Table, median};
 use crate::{Bench, Result, data, say, usher};
 
 const INVITE: &str = "usher.v1.MemberService/InviteUser";
@@ -19,6 +19,9 @@ const ACCOUNTS: u64 = 16;
 /// Sixteen callers that each ask 500 times a second at most: a busy service, not a full one.
 const CHECKS: Shape = Shape::new(16, 1);
 const PAUSE: Duration = Duration::from_millis(2);
+/// What goes on beside the checks: its name, and how many sign-ins and invitations at once.
+const MEANWHILE: [(&str, u32, u32); 4] =
+    [("nothing", 0, 0), ("sign-ins", 4, 0), ("invitations", 0, 8), ("both", 4, 8)];
 
 pub(crate) fn run(bench: &Bench, runtime: &Runtime, report: &mut Report) -> Result<()> {
     let directory = bench.directory("isolation")?;
@@ -31,26 +34,27 @@ pub(crate) fn run(bench: &Bench, runtime: &Runtime, report: &mut Report) -> Resu
     runtime.block_on(async {
         let channel = data::connect(&server.url()).await?;
         data::fill(&channel, ACCOUNTS, 4).await?;
-        let seconds = Duration::from_secs(if bench.full { 20 } else { 8 });
-        let mut alone = 0.0;
-        for (name, sign_ins, invitations) in
-            [("nothing", 0, 0), ("sign-ins", 4, 0), ("invitations", 0, 8), ("both", 4, 8)]
-        {
-            say(&format!("   {name}"));
-            let (checks, others) = together(&server, seconds, sign_ins, invitations).await?;
-            let p99 = at(&checks.times_us, 0.99);
-            if name == "nothing" {
-                alone = p99;
+        let seconds = Duration::from_secs(5);
+        let mut samples = MEANWHILE.map(|_| Vec::new());
+        for round in 1..=bench.rounds() {
+            say(&format!("   round {round}"));
+            for ((_, sign_ins, invitations), samples) in MEANWHILE.into_iter().zip(&mut samples) {
+                samples.push(together(&server, seconds, sign_ins, invitations).await?);
             }
+        }
+        let p99 = |samples: &[(Driven, f64)]| median(samples, |(checks, _)| at(&checks.times_us, 0.99));
+        let alone = p99(&samples[0]);
+        for ((name, ..), samples) in MEANWHILE.into_iter().zip(&samples) {
+            let p99 = p99(samples);
             report.figure(&format!("p99 of checks while {name}, against alone"), p99 / alone, "ratio");
             table.row([
                 name.to_owned(),
                 String::new(),
-                format!("{:.0}", checks.rate),
-                format!("{:.0}", at(&checks.times_us, 0.5)),
+                format!("{:.0}", median(samples, |(checks, _)| checks.rate)),
+                format!("{:.0}", median(samples, |(checks, _)| at(&checks.times_us, 0.5))),
                 format!("{p99:.0}"),
                 format!("{:.2}", p99 / alone),
-                format!("{others:.0}"),
+                format!("{:.0}", median(samples, |(_, others)| *others)),
             ]);
         }
         Result::Ok(())
