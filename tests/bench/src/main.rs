@@ -64,7 +64,7 @@ pub(crate) struct Options {
     /// The checks beside the bare servers; under three minutes. This is what happens without an option.
     #[arg(long, conflicts_with = "full")]
     quick: bool,
-    /// Everything; three quarters of an hour.
+    /// Everything; about 35 minutes.
     #[arg(long)]
     full: bool,
     /// Only the sections of these names.
