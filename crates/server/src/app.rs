@@ -56,7 +56,7 @@ use crate::token::PageTokens;
 pub struct Choices {
     /// Where an accept link leads; holds `{token}`.
     pub invitation_url: String,
-    /// The OAuth issuers that are configured, the default one first.
+    /// The OAuth issuers that are configured; one alone need not be named.
     pub oauth_issuers: Vec<String>,
     /// The most mails that an account may cause in an hour.
     pub mails_per_hour: u32,

@@ -6,7 +6,7 @@
 //! if a poll that began within `staleness_max` ended well, for only then all floors older than that
 //! are known. So the order of a look-up is lease, then floor, then entry, and a poll publishes its
 //! floors before its start. A load that others joined is judged again after it ends. What does not
-//! pass is read directly, and what is read directly is never kept. Floors older than a minute go, and
+//! pass is read directly, and what is read directly is never kept. Floors older than ten minutes go, and
 //! first is told that nothing read before them may be used.
 //!
 //! The argument in full, and the variants that look as good and are wrong, are in the model test

@@ -261,3 +261,29 @@ fn the_promise_is_kept_in_turmoil() {
     println!("{orders} orders by chance");
     assert_eq!(BROKEN.get(), 0);
 }
+
+/// An operator may let memory answer for longer than floors are kept.
+#[test]
+fn an_outage_longer_than_the_life_of_floors_takes_nothing_from_memory() {
+    shuttle::check_random(
+        || {
+            let memory = Memory::new(16, Lease::polled(Duration::from_secs(2), Duration::from_secs(3600)));
+            let World { account, subject, .. } = World::new();
+            let raised = Raised { account: &account, revision: 1, nonce: 1 };
+            assert!(memory.polled(std::iter::once(raised), Moment::now()));
+            let key = Key { account: account.clone(), subject: Some(subject.clone()) };
+            assert!(memory.admit(&key, Entry { value: 1, revision: 1, born: Moment::now() }, 0));
+            let outlive = || memory.outlive(account.as_str(), Some(subject.as_str()));
+
+            CLOCK.fetch_add(700 * 1_000_000_000, Ordering::SeqCst);
+            memory.prune();
+            assert_eq!((outlive(), memory.floors_len()), (Some(1), 1));
+
+            // Once polls end well again, old floors go, and what was read before goes with them.
+            assert!(memory.polled(std::iter::empty(), Moment::now()));
+            memory.prune();
+            assert_eq!((outlive(), memory.floors_len()), (None, 0));
+        },
+        1,
+    );
+}

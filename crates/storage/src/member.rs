@@ -187,6 +187,25 @@ impl Tx {
         count(i64::try_from(query.count(&self.inner).await?).unwrap_or(i64::MAX))
     }
 
+    /// Members by user id, which nothing changes: who reads page after page meets each of them once.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn members_by_id(
+        &self,
+        account: &AccountId,
+        after: Option<&UserId>,
+        limit: u32,
+    ) -> Result<Vec<Member>, Error> {
+        let mut query = of(account);
+        if let Some(after) = after {
+            query = query.filter(member::Column::UserId.gt(after.as_str()));
+        }
+        let rows =
+            query.order_by_asc(member::Column::UserId).limit(u64::from(limit)).all(&self.inner).await?;
+        self.members(rows).await
+    }
+
     /// A page of members in the order of (address, user id), after the given place; and how many
     /// the filter finds in all.
     ///

@@ -23,9 +23,6 @@ const TIMEOUTS_MS: [(&str, &str); 3] = [
     ("statement_timeout", "3000"),
     ("idle_in_transaction_session_timeout", "5000"),
 ];
-/// How long a connection may lie in the pool and be used without a test: each is tested when it comes back, and a
-/// busy pool would spend a round trip in two on tests.
-const IDLE_UNTESTED: Duration = Duration::from_secs(1);
 /// How long a connection may take to prove that it lives.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -51,12 +48,10 @@ pub(crate) fn pool_options(options: &ConnectOptions) -> sea_orm::ConnectOptions 
     // error here closes the connection hard.
     connect.map_sqlx_postgres_pool_opts(|pool| {
         pool.after_release(|connection, _| Box::pin(lives(connection)))
-            // The same before use, unless it was tried a moment ago: sqlx's own test would wait for a dead one as
-            // long as a call may wait.
+            // The same before use, even a moment later: a database that was restarted in between would fail the
+            // call that comes first. sqlx's own test would wait for a dead one as long as a call may wait.
             .test_before_acquire(false)
-            .before_acquire(|connection, meta| {
-                Box::pin(async move { Ok(meta.idle_for < IDLE_UNTESTED || lives(connection).await?) })
-            })
+            .before_acquire(|connection, _| Box::pin(lives(connection)))
     });
     connect.test_before_acquire(false);
     connect

@@ -27,7 +27,7 @@ pub struct InviteUser {
     pub email: EmailAddress,
     pub display_name: String,
     pub role: String,
-    /// `issuer` may be empty: the default one.
+    /// `issuer` may be empty when one alone is configured.
     pub identity: Option<ExternalUsername>,
     pub delivery: Delivery,
     pub lifetime: Option<Duration>,

@@ -8,12 +8,11 @@ use tokio::time::Instant;
 use usher_domain::account::AccountView;
 use usher_domain::caller::{Acting, Caller};
 use usher_domain::event::Stream;
-use usher_domain::id::AccountId;
-use usher_storage::{EventFilter, EventRow, MemberFilter, PAGE_SIZE_MAX, Tx};
+use usher_domain::id::{AccountId, UserId};
+use usher_storage::{EventFilter, EventRow, PAGE_SIZE_MAX, Tx};
 
 use super::App;
 use super::access::Access;
-use super::members::place;
 use super::view::{LicensesView, MemberView, SubscriptionView, licenses, member_view};
 use crate::error::Error;
 
@@ -145,9 +144,10 @@ impl Follower {
     }
 
     /// The account as it is, in parts. Rows of later parts may be of later revisions than the one it
-    /// is labelled with; the events after that revision say the same again, and more.
+    /// is labelled with; the events after that revision say the same again, and more. Members come by their id,
+    /// which never changes, so that each stands in one part.
     async fn snapshot(&self) -> Result<i64, Error> {
-        let mut after: Option<(String, String)> = None;
+        let mut after: Option<UserId> = None;
         let mut labelled = None;
         loop {
             let (revision, part, next) = self.part(after.as_ref(), labelled.is_none()).await?;
@@ -162,22 +162,19 @@ impl Follower {
 
     async fn part(
         &self,
-        after: Option<&(String, String)>,
+        after: Option<&UserId>,
         first: bool,
-    ) -> Result<(i64, Snapshot, Option<(String, String)>), Error> {
+    ) -> Result<(i64, Snapshot, Option<UserId>), Error> {
         let now = self.app.clock.now();
         let app = &self.app;
         app.store
             .read(async |tx: &Tx| {
                 let account = tx.account_fetch(&self.account).await?;
                 let access = Access::open(app.roles, now, tx, account, &Acting::Platform).await?;
-                let filter = MemberFilter::default();
-                let (mut members, _) =
-                    tx.member_list(&self.account, &filter, after, PAGE_SIZE_MAX + 1).await?;
+                let mut members = tx.members_by_id(&self.account, after, PAGE_SIZE_MAX + 1).await?;
                 let last = members.len() <= PAGE_SIZE_MAX as usize;
                 members.truncate(PAGE_SIZE_MAX as usize);
-                let next = members.last().map(|member| place(&member.email, member.user_id.as_str()));
-                let next = next.map(|[email_key, id]| (email_key, id));
+                let next = members.last().map(|member| member.user_id.clone());
                 let model = access.model()?;
                 let subscription = access.account.license.subscription.clone();
                 let head = match first {

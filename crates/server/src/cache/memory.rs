@@ -14,7 +14,7 @@ use crate::faults::{self, Fault};
 use crate::sync::{AtomicU64, Ordering};
 
 /// How long an entry may be used without being read again, whatever floors say. Nothing rests on it but what
-/// somebody changes in the database by hand: floors that are dropped take older entries with them. A shorter
+/// comes into the database unseen, by hand or by `load-demo` beside servers that run: floors that are dropped take older entries with them. A shorter
 /// life costs reads: with a million members in memory, one minute would be 16,000 a second.
 pub(super) const ENTRY_LIFE: Duration = Duration::from_secs(600);
 /// How long a floor is kept: a little longer than what it is for.
@@ -171,10 +171,12 @@ impl<V: Copy> Memory<V> {
         self.floors.clear();
     }
 
-    /// Drops floors that are old, and with them the use of anything that was read before.
+    /// Drops floors that are old, and with them the use of anything that was read before. Not while the lease
+    /// has run out: what memory holds may be all that there is then.
     pub(super) fn prune(&self) {
         let now = Moment::now();
-        if let Some(before) = now.minus(FLOOR_LIFE)
+        if self.lease.holds(now)
+            && let Some(before) = now.minus(FLOOR_LIFE)
             && self.floors.any_before(before)
         {
             self.refuse_before(before);

@@ -31,7 +31,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const STOP_MAX: Duration = Duration::from_secs(10);
 const BACK_OFF_FIRST: Duration = Duration::from_secs(5);
 const BACK_OFF_MAX: Duration = Duration::from_secs(3600);
-/// With the back-off above, about nine hours.
+/// With the back-off above, about eight hours.
 const ATTEMPTS_MAX: u32 = 18;
 
 /// Where links lead; each holds `{token}`.
