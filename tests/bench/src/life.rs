@@ -1,6 +1,7 @@
 //! A server's life: its first answer, what is not in memory, a mix as it comes, and a long run.
 
 use std::fs;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
@@ -124,7 +125,11 @@ pub(crate) fn mix(bench: &Bench, runtime: &Runtime, report: &mut Report) -> Resu
         say(&format!("   part {number} of {parts}"));
         let reads_before = reads(&postgres, &url)?;
         let (driven, changes) = runtime.block_on(async {
-            let question = |number: u64| data::member_check(zipf(number, MEMBERS));
+            let asked = AtomicU64::new(0);
+            let question = |number: u64| {
+                asked.fetch_add(1, Ordering::Relaxed);
+                data::member_check(zipf(number, MEMBERS))
+            };
             let checks = drive(
                 server.port,
                 data::CHECK,
@@ -134,7 +139,7 @@ pub(crate) fn mix(bench: &Bench, runtime: &Runtime, report: &mut Report) -> Resu
                 Refusals::Fail,
                 question,
             );
-            let changes = changes(channel.clone(), part);
+            let changes = changes(channel.clone(), part, &asked);
             let (checks, changes) = tokio::join!(checks, changes);
             Result::Ok((checks?, changes?))
         })?;
@@ -168,11 +173,15 @@ fn reads(postgres: &Postgres, url: &str) -> Result<u64> {
     Ok(postgres.psql(url, sql)?.parse()?)
 }
 
-/// Changes the role of one member after the other, at a hundredth of what checks come to.
-async fn changes(channel: tonic::transport::Channel, time: Duration) -> Result<u64> {
+/// Changes the role of one member after the other, one with every hundred checks that are asked.
+async fn changes(channel: tonic::transport::Channel, time: Duration, asked: &AtomicU64) -> Result<u64> {
     let mut members = MemberServiceClient::new(channel);
     let (began, mut done) = (Instant::now(), 0);
     while began.elapsed() < time {
+        if asked.load(Ordering::Relaxed) < (done + 1) * 100 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            continue;
+        }
         let role = if done % 2 == 0 { "reader" } else { "editor" };
         let (account, number) = (1 + done % 1_000, done % 100);
         members
@@ -185,7 +194,6 @@ async fn changes(channel: tonic::transport::Channel, time: Duration) -> Result<u
             })
             .await?;
         done += 1;
-        tokio::time::sleep(Duration::from_millis(15)).await;
     }
     Ok(done)
 }
