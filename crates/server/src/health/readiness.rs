@@ -25,17 +25,14 @@ const ROLES_EVERY: u32 = 300;
 pub async fn keep_watch(app: App, health: Health, stop: CancellationToken) {
     let (mut failures, mut was_ready) = (0, false);
     let mut slow: Option<String> = None;
-    // The first look is at everything: until then a server is not ready.
-    let mut looked = false;
     for round in 0_u32.. {
         let problem = match now(&app).await {
             Some(problem) => Some(problem),
             None => {
                 // What was wrong once is looked at again soon.
                 let every = if slow.is_some() { SCHEMA_EVERY } else { ROLES_EVERY };
-                if !looked || round.is_multiple_of(SCHEMA_EVERY) {
-                    slow = seldom(&app, !looked || round.is_multiple_of(every)).await;
-                    looked = true;
+                if round.is_multiple_of(SCHEMA_EVERY) {
+                    slow = seldom(&app, round.is_multiple_of(every)).await;
                 }
                 slow.clone()
             }
