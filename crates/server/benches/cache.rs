@@ -36,7 +36,7 @@ use memory::{Entry, Memory, Raised};
 const ACCOUNTS: usize = 10_000;
 const MEMBERS: usize = 100;
 
-/// The longest part of the ids, and where the subject begins.
+/// How many bytes each id here has, as those that Usher makes.
 const ID: usize = 36;
 
 /// Pairs of ids one after the other, as requests bring them: what is not in the processor's cache is Usher's.
