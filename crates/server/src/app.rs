@@ -71,6 +71,8 @@ pub struct Parts {
     pub store: Store,
     /// Lives as long as the process, so that answers can name roles without copying their names.
     pub roles: &'static Catalogue,
+    /// What accounts used at the start and no role model has; readiness looks again.
+    pub roles_missing: Vec<String>,
     pub clock: Clock,
     pub standings: Standings,
     pub choices: Choices,

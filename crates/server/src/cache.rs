@@ -124,7 +124,7 @@ impl Standings {
         self.memory.clear();
     }
 
-    /// Drops floors that nothing can be below any more. Polls do it too.
+    /// Drops floors that nothing can be below any more. Looks at all of them: once a second is enough.
     pub fn prune(&self) {
         self.memory.prune();
     }

@@ -91,12 +91,13 @@ pub async fn build_app(config: &Config, clock: Clock) -> Result<App, StartError>
     let roles = Catalogue::load(config.roles.directory.as_deref()).map_err(|e| StartError(e.to_string()))?;
     let roles: &Catalogue = Box::leak(Box::new(roles));
     let store = open_store(config).await?;
-    note_role_models(&store, roles).await?;
+    let roles_missing = note_role_models(&store, roles).await?;
     let (epoch, key) = shared(&store).await?;
     let engine = store.engine();
     Ok(App::new(Parts {
         store,
         roles,
+        roles_missing,
         clock,
         standings: Standings::new(config.cache.standings_max, lease(config, engine)),
         choices: Choices {
@@ -156,7 +157,7 @@ async fn shared(store: &Store) -> Result<(String, [u8; 32]), Error> {
 
 /// Remembers the models' digests, so that a changed file shows cell by cell, and says which models
 /// and roles accounts use that no file has: their members are denied.
-async fn note_role_models(store: &Store, roles: &Catalogue) -> Result<(), Error> {
+async fn note_role_models(store: &Store, roles: &Catalogue) -> Result<Vec<String>, Error> {
     let known = store.read(async |tx: &Tx| Ok::<_, Error>(tx.role_model_list().await?)).await?;
     for model in roles.models() {
         let former = known.iter().find(|(id, _, _)| id == model.id());
@@ -172,10 +173,11 @@ async fn note_role_models(store: &Store, roles: &Catalogue) -> Result<(), Error>
         let (id, digest, matrix) = (model.id(), model.digest(), model.matrix());
         store.write(async |tx: &Tx| Ok::<_, Error>(tx.role_model_save(id, digest, &matrix).await?)).await?;
     }
-    for problem in missing_roles(store, roles).await? {
+    let missing = missing_roles(store, roles).await?;
+    for problem in &missing {
         tracing::error!("{problem}");
     }
-    Ok(())
+    Ok(missing)
 }
 
 /// Models and roles that accounts use and this server's files lack.

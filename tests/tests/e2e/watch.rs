@@ -10,8 +10,10 @@ use usher_tests::cast::{self, inviting, joining};
 use usher_tests::engine::Database;
 use usher_tests::harness::channel;
 use usher_tests::pb::audit_service_client::AuditServiceClient;
+use usher_tests::pb::member_service_client::MemberServiceClient;
 use usher_tests::pb::watch_events_request::Start;
 use usher_tests::pb::watch_events_response::Content;
+use usher_tests::process::usher;
 use usher_tests::{
     DATAIMPORTER, Engine, INTEGRATE_IO, Platform, Process, Refused, Usher, both_engines, pb, refused,
 };
@@ -22,6 +24,7 @@ use crate::invite::invite;
 both_engines!(
     a_follower_goes_on_where_it_stopped,
     a_snapshot_and_what_follows_are_the_account,
+    a_snapshot_in_parts_has_every_member_once,
     a_revision_of_any_size_comes_whole,
     what_cannot_be_followed_is_said_at_once,
     a_follower_far_behind_is_sent_to_a_snapshot,
@@ -106,6 +109,50 @@ async fn a_snapshot_and_what_follows_are_the_account(engine: Engine) {
     assert_eq!(changes_to(&mut stream, at + 1).await, [(at + 1, vec!["member.joined".to_owned()])]);
     drop(stream);
     usher.stop().await;
+}
+
+/// More members than wait for a reader, so that some parts are read only after addresses have changed places.
+const MANY: u32 = 12_000;
+
+async fn a_snapshot_in_parts_has_every_member_once(engine: Engine) {
+    let directory = TempDir::new().unwrap();
+    let database = Database::fresh(engine, directory.path());
+    for arguments in [&["migrate"][..], &["load-demo", "--accounts", "1", "--members", &MANY.to_string()]] {
+        let output = usher(&[arguments, &["--database-url", &database.url]].concat());
+        assert!(output.status.success(), "{output:?}");
+    }
+    let server = Process::serve(&database.url, directory.path());
+    let start = Some(Start::Snapshot(true));
+    let request = pb::WatchEventsRequest { account_id: "demo-1".to_owned(), start };
+    let reader = narrow(&server.url).await;
+    let mut stream = AuditServiceClient::new(reader).watch_events(request).await.unwrap().into_inner();
+    let (at, Content::Snapshot(mut part)) = next(&mut stream).await else { panic!("no snapshot") };
+    let mut seen: Vec<String> = part.members.iter().map(|member| member.user_id.clone()).collect();
+    // The first of the first part goes to the end, and one of the last part to the beginning.
+    let last = format!("demo-1-u{}", MANY - 1);
+    assert!(!part.last && !seen.contains(&last));
+    let mut members = MemberServiceClient::new(channel(&server.url).await);
+    for (user, email) in [(&seen[0], "zzz@people.example"), (&last, "aaa@people.example")] {
+        let request = pb::UpdateMemberRequest {
+            account_id: "demo-1".to_owned(),
+            acting: Some(pb::update_member_request::Acting::Platform(pb::Platform {})),
+            user_id: user.clone(),
+            email: Some(email.to_owned()),
+            ..Default::default()
+        };
+        members.update_member(request).await.unwrap();
+    }
+    while !part.last {
+        let (revision, Content::Snapshot(more)) = next(&mut stream).await else { panic!("no snapshot") };
+        assert_eq!(revision, at);
+        seen.extend(more.members.iter().map(|member| member.user_id.clone()));
+        part = more;
+    }
+    let mut expected: Vec<String> = (1..=MANY).map(|number| format!("demo-1-u{number}")).collect();
+    seen.sort_unstable();
+    expected.sort_unstable();
+    assert!(seen == expected, "{} members in all parts", seen.len());
+    assert_eq!(changes_to(&mut stream, at + 2).await.len(), 2);
 }
 
 /// More events than one look takes: closing an account ends all of its invitations in one revision.

@@ -13,7 +13,7 @@ use usher_tests::harness::channel;
 use usher_tests::process::usher;
 use usher_tests::{Engine, OwnPostgres, Process, both_engines};
 
-both_engines!(every_name_is_answered_on_both_ports);
+both_engines!(every_name_is_answered_on_both_ports, a_server_without_the_role_models_in_use_is_not_ready,);
 
 /// Longer than three looks at a database that is away, on a busy machine.
 const CHANGE_MAX: Duration = Duration::from_secs(90);
@@ -134,10 +134,9 @@ async fn health_follows_the_database_and_who_watches_sees_both() {
 
 /// An account of a role model that this server's files lack would be denied everything: such a server is
 /// not the one to ask.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_without_the_role_models_in_use_is_not_ready() {
+async fn a_server_without_the_role_models_in_use_is_not_ready(engine: Engine) {
     let directory = tempfile::TempDir::new().unwrap();
-    let database = Database::fresh(Engine::Sqlite, directory.path());
+    let database = Database::fresh(engine, directory.path());
     let server = serve(&database.url);
     let connection = channel(&server.url).await;
     usher_tests::cast::fill(&connection, "acme", usher_tests::INTEGRATE_IO, 20).await;

@@ -242,3 +242,49 @@ async fn all_connections_work(alone: &Alone, connections: usize, round: usize) {
         assert!(started.elapsed() < HEAL_MAX, "only {most} of {connections} connections are used");
     }
 }
+
+/// What memory lacks for a batch is read several at a time, and never by all connections: one batch of
+/// a thousand people must not keep everybody else out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_reads_several_standings_at_a_time_and_leaves_connections_for_others() {
+    const READS_AT_ONCE: usize = 4;
+    if !ready() {
+        return;
+    }
+    let alone = Alone::start(&[]).await;
+    let mut holder = alone
+        .cluster
+        .sql_meanwhile("BEGIN; LOCK TABLE member IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600)");
+    let held = "SELECT count(*) FROM pg_locks WHERE granted AND mode = 'AccessExclusiveLock' AND relation = 'member'::regclass";
+    let started = Instant::now();
+    while alone.cluster.sql(held)[0] != "1" {
+        assert!(started.elapsed() < HEAL_MAX, "the table is not locked");
+    }
+    let person = |number| pb::Subject { kind: Some(pb::subject::Kind::UserId(format!("p{number}"))) };
+    let checks = (0..4 * READS_AT_ONCE).map(|number| pb::Check {
+        subject: Some(person(number)),
+        action: "view".to_owned(),
+        resource: Some(pb::Resource { r#type: "job".to_owned(), ..Default::default() }),
+    });
+    let request = pb::CheckPermissionsRequest {
+        account_id: "acme".to_owned(),
+        checks: checks.collect(),
+        ..Default::default()
+    };
+    let mut client = AuthorizationServiceClient::new(alone.channel.clone());
+    let batch = tokio::spawn(async move { client.check_permissions(request).await });
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%JOIN member%'";
+    // Well below the time that a read may take.
+    let (asked, mut most) = (Instant::now(), 0);
+    while asked.elapsed() < Duration::from_millis(700) {
+        most = most.max(alone.cluster.sql(waiting)[0].parse().unwrap());
+    }
+    alone
+        .cluster
+        .sql("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE granted AND mode = 'AccessExclusiveLock' AND relation = 'member'::regclass");
+    holder.wait().unwrap();
+    assert_eq!(most, READS_AT_ONCE);
+    let told = batch.await.unwrap().unwrap().into_inner();
+    assert_eq!(told.results.len(), 4 * READS_AT_ONCE);
+}

@@ -156,7 +156,6 @@ impl<V: Copy> Memory<V> {
             self.clear();
             return false;
         }
-        self.prune();
         // Only now: whoever sees the lease sees the floors.
         self.lease.renew(start);
         true
@@ -171,7 +170,7 @@ impl<V: Copy> Memory<V> {
         self.floors.clear();
     }
 
-    /// Drops floors that are old, and with them the use of anything that was read before. Not while the lease
+    /// Drops floors that are old, and with them the use of anything that was read before; looks at all floors. Not while the lease
     /// has run out: what memory holds may be all that there is then.
     pub(super) fn prune(&self) {
         let now = Moment::now();

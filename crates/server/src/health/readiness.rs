@@ -24,7 +24,7 @@ const ROLES_EVERY: u32 = 300;
 /// Keeps `health` right until it is told to stop.
 pub async fn keep_watch(app: App, health: Health, stop: CancellationToken) {
     let (mut failures, mut was_ready) = (0, false);
-    let mut slow: Option<String> = None;
+    let mut slow: Option<String> = app.roles_missing.first().cloned();
     for round in 0_u32.. {
         let problem = match now(&app).await {
             Some(problem) => Some(problem),
