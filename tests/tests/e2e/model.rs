@@ -133,8 +133,17 @@ struct Actual {
     revision: i64,
     /// User, role, active, seat.
     people: Vec<(String, String, bool, bool)>,
-    /// Id, address, role, open.
-    invited: Vec<(String, String, String, bool)>,
+    /// Who sponsors them tells apart two who invite the same person at once.
+    invited: Vec<Invited>,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Invited {
+    id: String,
+    email: String,
+    role: String,
+    open: bool,
+    sponsor: Option<String>,
 }
 
 impl Actual {
@@ -160,13 +169,12 @@ impl Actual {
         let mut invited: Vec<_> = invited
             .into_iter()
             .filter(|invitation| invitation.identity.is_none())
-            .map(|i| {
-                (
-                    i.id.to_string(),
-                    i.email,
-                    i.role,
-                    i.stored_state == InvitationState::Pending && now < i.expire_time,
-                )
+            .map(|i| Invited {
+                id: i.id.to_string(),
+                email: i.email,
+                role: i.role,
+                open: i.stored_state == InvitationState::Pending && now < i.expire_time,
+                sponsor: i.invited_by.map(|id| id.to_string()),
             })
             .collect();
         invited.sort_unstable();
@@ -195,7 +203,13 @@ impl Actual {
         let invited: Vec<_> = state
             .invited
             .iter()
-            .map(|(id, i)| (id.clone(), i.email.clone(), i.role.clone(), state.is_open(i)))
+            .map(|(id, i)| Invited {
+                id: id.clone(),
+                email: i.email.clone(),
+                role: i.role.clone(),
+                open: state.is_open(i),
+                sponsor: i.sponsor.clone(),
+            })
             .collect();
         require(self.invited == invited, format!("invited {:?} ≠ {invited:?}", self.invited));
         wrong
@@ -215,7 +229,7 @@ impl Actual {
             assert!(held(needed).1 >= 1, "{:?}", self.people);
         }
         assert!(self.people.iter().all(|(_, _, active, seat)| *active || !seat), "{:?}", self.people);
-        let mut open: Vec<_> = self.invited.iter().filter(|i| i.3).map(|(_, email, _, _)| email).collect();
+        let mut open: Vec<_> = self.invited.iter().filter(|i| i.open).map(|i| &i.email).collect();
         assert_eq!(usize::try_from(reserved).unwrap(), open.len());
         open.sort_unstable();
         let all = open.len();

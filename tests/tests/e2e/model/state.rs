@@ -22,7 +22,7 @@ pub(crate) struct Invited {
     pub(crate) role: String,
     pub(crate) state: Fate,
     pub(crate) expires: i64,
-    sponsor: Option<String>,
+    pub(crate) sponsor: Option<String>,
     /// Which link is alive.
     pub(crate) link: u32,
 }
@@ -413,7 +413,9 @@ impl State {
 
     fn end_sponsorship(&mut self, user: &str) {
         for invited in self.invited.values_mut() {
-            if invited.state == Fate::Pending && invited.sponsor.as_deref() == Some(user) {
+            // One that has expired may still be sent again, by somebody else.
+            let is_open = invited.state == Fate::Pending && self.now < invited.expires;
+            if is_open && invited.sponsor.as_deref() == Some(user) {
                 invited.state = Fate::Revoked;
             }
         }
@@ -448,7 +450,7 @@ impl State {
 
     fn set_seats(&mut self, seats: u32, over: bool, reasons: &mut BTreeSet<&'static str>) -> bool {
         let (held, reserved) = self.seats();
-        if held + reserved > seats && !over {
+        if held + reserved > seats && seats < self.purchased && !over {
             reasons.insert("SEATS_IN_USE");
         }
         std::mem::replace(&mut self.purchased, seats) != seats
