@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::AccountId;
-use crate::license::{License, SubscriptionState};
+use crate::license::{License, Seats, SubscriptionState};
 use crate::refusal::Refusal;
 pub use crate::standing::AccountState;
 use crate::time::Time;
@@ -69,14 +69,15 @@ impl Account {
     /// Whether somebody may come in now: invitations and acceptances need an account in order.
     ///
     /// # Errors
-    /// `AccountSuspended`, `SubscriptionLapsed`.
-    pub fn require_open(&self, now: Time) -> Result<(), Refusal> {
+    /// `AccountSuspended`, `SubscriptionLapsed`, `OverLimitEnded`.
+    pub fn require_open(&self, now: Time, seats: Seats) -> Result<(), Refusal> {
         if self.state != AccountState::Active {
             return Err(Refusal::AccountSuspended);
         }
-        match self.license.subscription.state(now) {
-            SubscriptionState::Lapsed => Err(Refusal::SubscriptionLapsed),
-            SubscriptionState::Active | SubscriptionState::InGrace => Ok(()),
+        if self.license.subscription.state(now) == SubscriptionState::Lapsed {
+            return Err(Refusal::SubscriptionLapsed);
         }
+        let has_ended = self.license.over_limit_end_time.is_some_and(|end| now >= end);
+        if has_ended && seats.over_limit_by() > 0 { Err(Refusal::OverLimitEnded) } else { Ok(()) }
     }
 }

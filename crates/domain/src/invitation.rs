@@ -148,7 +148,7 @@ pub fn invite(
     (role, rules): (&str, RoleRules),
     known: Known,
 ) -> Result<Invited, Refusal> {
-    account.require_open(now)?;
+    account.require_open(now, seats)?;
     may_gain_role(role, rules)?;
     match known {
         Known::Open { id, role: open } if open == role => return Ok(Invited::AlreadyOpen(id)),

@@ -163,7 +163,8 @@ impl License {
     }
 
     /// Sets the number of seats bought. Lowering it below use is refused unless the change allows
-    /// the account to go over its limit; nobody loses a seat either way.
+    /// the account to go over its limit; nobody loses a seat either way. An account that is over its limit may buy
+    /// more seats, also too few; when that begins to deny stays as it was allowed.
     ///
     /// # Errors
     /// `ExpectedSeatsDiffer`, `SeatsInUse`.
@@ -179,13 +180,16 @@ impl License {
             return Err(Refusal::ExpectedSeatsDiffer { purchased: self.purchased });
         }
         let after = Seats { purchased: change.purchased, ..seats };
-        if after.over_limit_by() > 0 && !change.allow_over_limit {
+        let unlimited = |purchased: Option<u32>| purchased.unwrap_or(u32::MAX);
+        let lowers = unlimited(change.purchased) < unlimited(self.purchased);
+        if after.over_limit_by() > 0 && lowers && !change.allow_over_limit {
             return Err(Refusal::SeatsInUse(seats));
         }
         let before = (self.purchased, self.over_limit_end_time, self.seats_as_of);
         self.purchased = change.purchased;
         self.over_limit = after.over_limit_by() > 0;
-        self.over_limit_end_time = change.over_limit_end_time.filter(|_| self.over_limit);
+        let end = if change.allow_over_limit { change.over_limit_end_time } else { self.over_limit_end_time };
+        self.over_limit_end_time = end.filter(|_| self.over_limit);
         self.seats_as_of = newer(change.as_of_time, self.seats_as_of);
         Ok(outcome(before != (self.purchased, self.over_limit_end_time, self.seats_as_of)))
     }

@@ -78,6 +78,25 @@ fn lowering_below_use_can_be_allowed_with_an_end() {
 }
 
 #[test]
+fn who_is_over_the_limit_may_buy_too_few_but_not_go_further_below() {
+    let mut license = License { over_limit: true, over_limit_end_time: Some(at(99)), ..license(12) };
+    let used = |license: &License| license.seats(15, 2);
+    assert_eq!(license.set_purchased(&set(12), used(&license)), Ok(ChangeOutcome::Unchanged));
+    assert_eq!(license.set_purchased(&set(15), used(&license)), Ok(ChangeOutcome::Applied));
+    assert_eq!((license.over_limit, license.over_limit_end_time), (true, Some(at(99))), "as it was allowed");
+    assert_eq!(
+        license.set_purchased(&set(14), used(&license)),
+        Err(Refusal::SeatsInUse(used(&license))),
+        "lower again needs leave again"
+    );
+    let no_end = SetPurchasedSeats { allow_over_limit: true, ..set(14) };
+    assert_eq!(license.set_purchased(&no_end, used(&license)), Ok(ChangeOutcome::Applied));
+    assert_eq!(license.over_limit_end_time, None);
+    assert_eq!(license.set_purchased(&set(17), used(&license)), Ok(ChangeOutcome::Applied));
+    assert!(!license.over_limit);
+}
+
+#[test]
 fn a_late_older_message_changes_nothing() {
     let mut license = license(10);
     let at_time = |purchased, time| SetPurchasedSeats { as_of_time: Some(at(time)), ..set(purchased) };

@@ -61,7 +61,8 @@ impl OwnershipTransfer {
     /// `TransferEnded`, `SecondOperatorRequired`.
     pub fn approve(&mut self, operator: &str, now: Time) -> Result<(), Refusal> {
         self.require_open(now)?;
-        if operator == self.opened_by {
+        // A person who is named in another spelling is no second one.
+        if operator.to_lowercase() == self.opened_by.to_lowercase() {
             return Err(Refusal::SecondOperatorRequired);
         }
         self.end(TransferState::Approved, operator, now);

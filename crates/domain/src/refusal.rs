@@ -11,6 +11,8 @@ pub enum Refusal {
     AccountSuspended,
     #[error("the account's subscription has lapsed")]
     SubscriptionLapsed,
+    #[error("the account is over its limit, and the time allowed for that has ended")]
+    OverLimitEnded,
     #[error("no seat is available: {} of {} are active and {} reserved", .0.active, .0.purchased.unwrap_or(u32::MAX), .0.reserved)]
     NoSeatAvailable(Seats),
     #[error("the account is over its limit by {}; nothing takes a seat until it is back under it", .0.over_limit_by())]
@@ -45,4 +47,8 @@ pub enum Refusal {
     RoleAlreadyHeld { user_id: UserId, role: String },
     #[error("the member is suspended")]
     MemberSuspended { user_id: UserId },
+    #[error(
+        "`{user_id}` cannot hold the role now: no member any more, suspended, or without the seat that it needs"
+    )]
+    CannotHoldRole { user_id: UserId },
 }

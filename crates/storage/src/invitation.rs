@@ -1,5 +1,7 @@
 //! Invitations and the hashes of their tokens.
 
+use std::collections::HashMap;
+
 use sea_orm::sea_query::{Condition, Expr};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter, QueryOrder,
@@ -40,22 +42,23 @@ impl Tx {
         row.map(from_row).transpose()
     }
 
-    /// The stored-pending invitation of an address; it may have expired.
+    /// The stored-pending invitations of these addresses, by the addresses' keys; they may have expired.
     ///
     /// # Errors
     /// Those of the database; a row that does not parse.
     pub async fn invitation_find_pending(
         &self,
         account: &AccountId,
-        email_key: &str,
-    ) -> Result<Option<Invitation>, Error> {
+        email_keys: &[String],
+    ) -> Result<HashMap<String, Invitation>, Error> {
         of(account)
-            .filter(invitation::Column::EmailKey.eq(email_key))
+            .filter(invitation::Column::EmailKey.is_in(email_keys))
             .filter(invitation::Column::State.eq(word(InvitationState::Pending)))
-            .one(&self.inner)
+            .all(&self.inner)
             .await?
-            .map(from_row)
-            .transpose()
+            .into_iter()
+            .map(|row| Ok((row.email_key.clone(), from_row(row)?)))
+            .collect()
     }
 
     /// The invitation that a token belongs to. The one finder without an account: whoever holds a

@@ -54,18 +54,66 @@ impl Tx {
         Ok(self.members(row.into_iter().collect()).await?.pop())
     }
 
-    /// Members whose contact address, or whose user's proven address, has this key.
+    /// The members who have these addresses, by the addresses' keys: whose user proved one, or who was named by one
+    /// and has no login yet, as a founder. Anybody else's contact address is somebody's typing and matches nobody.
     ///
     /// # Errors
     /// Those of the database; a row that does not parse.
-    pub async fn member_find_by_email(&self, account: &AccountId, key: &str) -> Result<Vec<Member>, Error> {
-        let proven = user::Entity::find_by_email_key(key).one(&self.inner).await?;
-        let mut either = Condition::any().add(member::Column::EmailKey.eq(key));
-        if let Some(user) = &proven {
-            either = either.add(member::Column::UserId.eq(&user.id));
+    pub async fn member_find_by_email(
+        &self,
+        account: &AccountId,
+        keys: &[String],
+    ) -> Result<HashMap<String, Member>, Error> {
+        let proven: HashMap<String, String> = user::Entity::find()
+            .filter(user::Column::EmailKey.is_in(keys))
+            .select_only()
+            .column(user::Column::Id)
+            .column(user::Column::EmailKey)
+            .into_tuple()
+            .all(&self.inner)
+            .await?
+            .into_iter()
+            .collect();
+        let mut either = Condition::any().add(member::Column::EmailKey.is_in(keys));
+        if !proven.is_empty() {
+            either = either.add(member::Column::UserId.is_in(proven.keys()));
         }
         let rows = of(account).filter(either).order_by_asc(member::Column::UserId).all(&self.inner).await?;
-        self.members(rows).await
+        let others: Vec<&str> =
+            rows.iter().map(|row| row.user_id.as_str()).filter(|id| !proven.contains_key(*id)).collect();
+        let without_login = self.users_without_login(&others).await?;
+        let key_of = |row: &member::Model| match proven.get(&row.user_id) {
+            Some(key) => Some((true, key.clone())),
+            None => without_login.contains(&row.user_id).then(|| (false, row.email_key.clone())),
+        };
+        let mut found: Vec<_> = rows.into_iter().filter_map(|row| Some((key_of(&row)?, row))).collect();
+        // Who proved an address has it, whoever else was named by it.
+        found.sort_by_key(|((is_proven, _), _)| *is_proven);
+        let (keys, rows): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+        Ok(keys.into_iter().map(|(_, key)| key).zip(self.members(rows).await?).collect())
+    }
+
+    /// Those of the users who can sign in by nothing yet.
+    async fn users_without_login(&self, ids: &[&str]) -> Result<BTreeSet<String>, Error> {
+        if ids.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let unproven: Vec<String> = user::Entity::find()
+            .filter(user::Column::Id.is_in(ids.iter().copied()))
+            .filter(user::Column::EmailKey.is_null())
+            .select_only()
+            .column(user::Column::Id)
+            .into_tuple()
+            .all(&self.inner)
+            .await?;
+        let with_identity: Vec<String> = identity::Entity::find()
+            .filter(identity::Column::UserId.is_in(ids.iter().copied()))
+            .select_only()
+            .column(identity::Column::UserId)
+            .into_tuple()
+            .all(&self.inner)
+            .await?;
+        Ok(unproven.into_iter().filter(|id| !with_identity.contains(id)).collect())
     }
 
     /// # Errors

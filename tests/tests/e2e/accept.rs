@@ -136,6 +136,13 @@ async fn each_end_of_an_invitation_has_its_own_reason(engine: Engine) {
     usher.set_seconds(life);
     let told = usher.accept(&late_token, new_password(PASSWORD)).await;
     refused(told, Code::FailedPrecondition, "INVITATION_EXPIRED");
+    // Whatever is wrong with the proof: another would not help.
+    for token in [&late_token, &revoked_token] {
+        let reason = if *token == late_token { "INVITATION_EXPIRED" } else { "INVITATION_REVOKED" };
+        for proof in [new_password("short"), password(OTHER_PASSWORD), signed_in("nobody")] {
+            refused(usher.accept(token, proof).await, Code::FailedPrecondition, reason);
+        }
+    }
     assert_eq!(look_up(&usher, &late_token).await.state(), pb::InvitationState::Expired);
     // An invitation that was accepted in time stays so.
     assert_eq!(usher.invitation("acme", &in_time.id).await.state(), pb::InvitationState::Accepted);

@@ -13,6 +13,7 @@ both_engines!(
     a_foreign_username_binds_nobody_but_its_owner,
     a_login_of_one_account_is_no_login_of_another,
     a_contact_address_finds_nobody,
+    a_contact_address_matches_nobody_who_has_a_login,
 );
 
 /// Waits for the mail that resets a password and uses it.
@@ -179,5 +180,26 @@ async fn a_contact_address_finds_nobody(engine: Engine) {
     assert_ne!(ivy, cast.member("reader"));
     let seen = usher.verify("ivy@people.example", PASSWORD).await.unwrap().into_inner();
     assert_eq!(seen.memberships.iter().map(|m| &*m.account_id).collect::<Vec<_>>(), ["globex"]);
+    usher.stop().await;
+}
+
+/// Somebody joined by a link, and an admin typed another person's address as their contact.
+async fn a_contact_address_matches_nobody_who_has_a_login(engine: Engine) {
+    let usher = Usher::start(engine).await;
+    let cast = usher.cast("acme", INTEGRATE_IO).await;
+    let bob = usher.join("acme", "bob@people.example", "reader").await;
+    let request = pb::UpdateMemberRequest {
+        account_id: "acme".to_owned(),
+        acting: usher_tests::acting(Actor(&cast.member("admin"))),
+        user_id: bob.clone(),
+        email: Some("ops@acme.example".to_owned()),
+        ..Default::default()
+    };
+    usher.members().update_member(request).await.unwrap();
+    let ops = usher.join("acme", "ops@acme.example", "editor").await;
+    assert_ne!(ops, bob);
+    // By the address that he proved he is found all the same.
+    let again = usher.members().invite_user(inviting("acme", Platform, "Bob@people.example", "reader")).await;
+    assert_eq!(refused(again, Code::AlreadyExists, "ALREADY_MEMBER").meta("user_id"), bob);
     usher.stop().await;
 }

@@ -14,6 +14,8 @@ both_engines!(
     a_late_message_of_the_payment_system_is_harmless,
     seats_in_use_cannot_be_taken_away_unasked,
     over_the_limit_nothing_takes_a_seat,
+    over_the_limit_more_can_be_bought_also_too_few,
+    past_the_end_of_over_limit_nobody_comes_in,
     assigning_and_releasing_can_be_repeated,
     the_last_holder_keeps_the_seat,
     a_role_without_a_seat_gets_none,
@@ -266,6 +268,74 @@ async fn over_the_limit_nothing_takes_a_seat(engine: Engine) {
     assert_eq!((told.meta("over_limit_by"), told.meta("field")), ("1", "changes[0]"));
     change(&usher, manage("acme", Platform, [release(&cast.member("operator"))])).await;
     refused(usher.members().invite_user(invite).await, Code::ResourceExhausted, "NO_SEAT_AVAILABLE");
+    usher.stop().await;
+}
+
+async fn over_the_limit_more_can_be_bought_also_too_few(engine: Engine) {
+    let usher = Usher::start_with_manual_clock(engine).await;
+    usher.cast("acme", INTEGRATE_IO).await;
+    let end = at(500);
+    let over = pb::SetPurchasedSeats { allow_over_limit: true, over_limit_end_time: end, ..set(2) };
+    change(&usher, manage("acme", Platform, [Change::SetPurchasedSeats(over)])).await;
+    let same = change(&usher, manage("acme", Platform, [set_seats(2)])).await;
+    assert_eq!(same.results[0].reason(), pb::ChangeResultReason::Unchanged);
+    let more = change(&usher, manage("acme", Platform, [set_seats(4)])).await.licenses.unwrap();
+    assert_eq!(more.over_limit_end_time, end, "as it was allowed");
+    assert_eq!(shown(more), (Some(4), 5, 0, Some(0), 1));
+    let fewer = usher.licenses().manage_licenses(manage("acme", Platform, [set_seats(3)])).await;
+    refused(fewer, Code::FailedPrecondition, "SEATS_IN_USE");
+    // An end that has passed would deny everything at once, without a warning.
+    usher.set_seconds(100);
+    let past = pb::SetPurchasedSeats { allow_over_limit: true, over_limit_end_time: at(100), ..set(3) };
+    let past =
+        usher.licenses().manage_licenses(manage("acme", Platform, [Change::SetPurchasedSeats(past)])).await;
+    let told = refused(past, Code::InvalidArgument, "INVALID_FIELD");
+    assert_eq!(told.paths(), ["changes[0].set_purchased_seats.over_limit_end_time"]);
+    usher.stop().await;
+}
+
+/// As after a lapse, whoever stands behind it.
+async fn past_the_end_of_over_limit_nobody_comes_in(engine: Engine) {
+    let usher = Usher::start_with_manual_clock(engine).await;
+    let cast = usher.cast("acme", INTEGRATE_IO).await;
+    let (invitation, token) = usher.link("acme", Platform, "ivy@people.example", "reader").await;
+    let over = pb::SetPurchasedSeats { allow_over_limit: true, over_limit_end_time: at(100), ..set(2) };
+    change(&usher, manage("acme", Platform, [Change::SetPurchasedSeats(over)])).await;
+    usher.suspend_member("acme", &cast.member("reader")).await;
+    usher.set_seconds(100);
+    let ended = |call: Result<(), tonic::Status>| {
+        refused(call.map(tonic::Response::new), Code::FailedPrecondition, "OVER_LIMIT_ENDED");
+    };
+    let proof = usher_tests::person::new_password(usher_tests::person::PASSWORD);
+    ended(usher.accept(&token, proof).await.map(drop));
+    let invite = usher_tests::cast::inviting("acme", Platform, "new@people.example", "reader");
+    ended(usher.members().invite_user(invite).await.map(drop));
+    let resend = pb::ResendInvitationRequest {
+        account_id: "acme".to_owned(),
+        acting: usher_tests::acting(Platform),
+        invitation_id: invitation.id,
+        delivery: Some(pb::Delivery::ReturnLink.into()),
+        ..Default::default()
+    };
+    ended(usher.members().resend_invitation(resend).await.map(drop));
+    let back = pb::ReactivateMemberRequest {
+        account_id: "acme".to_owned(),
+        acting: usher_tests::acting(Platform),
+        user_id: cast.member("reader"),
+        ..Default::default()
+    };
+    ended(usher.members().reactivate_member(back).await.map(drop));
+    let (figures, _) = figures(&usher, "acme").await;
+    assert_eq!(figures, (Some(2), 4, 1, Some(0), 3));
+    let request = pb::GetLicensesRequest {
+        account_id: "acme".to_owned(),
+        acting: usher_tests::acting(Platform),
+        ..Default::default()
+    };
+    let shown = usher.licenses().get_licenses(request).await.unwrap().into_inner();
+    assert_eq!(shown.invitations_blocked_reason(), pb::ErrorReason::OverLimitEnded);
+    // Buying enough is the way back.
+    change(&usher, manage("acme", Platform, [set_seats(9)])).await;
     usher.stop().await;
 }
 

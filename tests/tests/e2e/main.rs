@@ -5,6 +5,7 @@
 
 mod accept;
 mod accounts;
+mod affordances;
 mod audit_verify;
 mod bad_input;
 mod bounds;
@@ -16,6 +17,7 @@ mod consistency;
 mod coverage;
 mod crash;
 mod cut_short;
+mod founders;
 mod fuzz;
 mod golden;
 mod guards;

@@ -15,6 +15,7 @@ both_engines!(
     a_role_changes_within_the_ceiling_and_never_ones_own,
     a_suspended_member_frees_the_seat_and_needs_one_to_come_back,
     invitations_go_with_their_sponsor_unless_kept,
+    an_expired_invitation_outlives_its_sponsor,
     a_member_is_removed_and_comes_back_as_the_same_person,
     anybody_may_leave_but_the_last_holder,
     a_member_is_renamed_by_others,
@@ -320,5 +321,21 @@ async fn revoking_ends_an_invitation_for_good(engine: Engine) {
         Code::FailedPrecondition,
         "INVITATION_REVOKED",
     );
+    usher.stop().await;
+}
+
+/// It holds nothing any more, and whoever sends it again becomes its sponsor.
+async fn an_expired_invitation_outlives_its_sponsor(engine: Engine) {
+    let usher = Usher::start_with_manual_clock(engine).await;
+    let cast = usher.cast("acme", INTEGRATE_IO).await;
+    let (admin, owner) = (cast.member("admin"), cast.founder());
+    let (expired, _) = usher.link("acme", Actor(&admin), "late@people.example", "reader").await;
+    usher.set_seconds(7 * 24 * 3600);
+    let (open, _) = usher.link("acme", Actor(&admin), "ivy@people.example", "reader").await;
+    let removed = usher.remove("acme", Actor(&owner), &admin).await.unwrap().into_inner();
+    assert_eq!(removed.revoked_invitation_ids, [open.id]);
+    let again = usher.members().resend_invitation(resending(Actor(&owner), &expired.id)).await.unwrap();
+    let again = again.into_inner().invitation.unwrap();
+    assert_eq!((again.state(), again.invited_by), (pb::InvitationState::Pending, owner));
     usher.stop().await;
 }

@@ -190,8 +190,12 @@ async fn who_gets_a_role_by_ticket_must_be_able_to_hold_it(engine: Engine) {
     assert_eq!(read(&usher, Nobody, &ticket.id).await.unwrap().state(), pb::OwnershipTransferState::Open);
     assert_eq!(role(&usher, "acme", &owner).await, "owner");
     usher.suspend_account("acme").await;
-    let account = usher.accounts().approve_ownership_transfer(approve).await;
+    let account = usher.accounts().approve_ownership_transfer(approve.clone()).await;
     refused(account, Code::FailedPrecondition, "ACCOUNT_SUSPENDED");
+    usher.reactivate_account("acme").await;
+    usher.remove("acme", Platform, &admin).await.unwrap();
+    let gone = usher.accounts().approve_ownership_transfer(approve).await;
+    assert_eq!(refused(gone, Code::FailedPrecondition, "MEMBER_NOT_ACTIVE").meta("user_id"), admin);
     usher.stop().await;
 }
 
@@ -206,6 +210,9 @@ async fn operators_are_named(engine: Engine) {
     refused(unnamed, Code::PermissionDenied, "OPERATOR_UNPROVEN");
     let unnamed = usher.accounts().cancel_ownership_transfer(cancelling("acme", &ticket.id, "")).await;
     refused(unnamed, Code::PermissionDenied, "OPERATOR_UNPROVEN");
+    // The same person in another spelling is no second one.
+    let same = usher.accounts().approve_ownership_transfer(approving("acme", &ticket.id, "Sam")).await;
+    refused(same, Code::PermissionDenied, "SECOND_OPERATOR_REQUIRED");
     usher.stop().await;
 }
 

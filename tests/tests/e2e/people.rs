@@ -14,6 +14,7 @@ use crate::ownership_life::{approving, opening};
 both_engines!(
     memberships_are_paged_and_say_what_is_blocked,
     nothing_of_an_erased_person_is_in_the_database,
+    what_was_sent_to_a_contact_address_is_not_the_erased_persons,
     mails_to_prove_an_address_are_limited_however_it_is_written,
 );
 
@@ -173,5 +174,32 @@ async fn mails_to_prove_an_address_are_limited_however_it_is_written(engine: Eng
     request("other@people.example").await.unwrap();
     usher.set_seconds(3601);
     request("new@people.example").await.unwrap();
+    usher.stop().await;
+}
+
+/// A contact address was typed by somebody, and another account's invitation to it is for whoever has it.
+async fn what_was_sent_to_a_contact_address_is_not_the_erased_persons(engine: Engine) {
+    let usher = Usher::start(engine).await;
+    usher.cast("acme", INTEGRATE_IO).await;
+    usher.cast("globex", DATAIMPORTER).await;
+    for user in ["una", "uma"] {
+        let joins = pb::InviteUserRequest {
+            email: "ivy@people.example".to_owned(),
+            ..joining("acme", Platform, user, "reader")
+        };
+        invite(&usher, joins).await;
+    }
+    let (invitation, token) = usher.link("globex", Platform, "ivy@people.example", "user").await;
+    let (of_acme, _) = usher.link("acme", Platform, "ivy@people.example", "editor").await;
+    for user in ["una", "uma"] {
+        let request = pb::EraseUserRequest { user_id: user.to_owned(), ..Default::default() };
+        let erased = usher.users().erase_user(request).await.unwrap().into_inner();
+        assert!(erased.accounts.iter().all(|account| account.revoked_invitation_ids.is_empty()));
+    }
+    for (account, id) in [("globex", &invitation.id), ("acme", &of_acme.id)] {
+        let left = usher.invitation(account, id).await;
+        assert_eq!((left.state(), &*left.email), (pb::InvitationState::Pending, "ivy@people.example"));
+    }
+    usher.accept(&token, new_password(PASSWORD)).await.unwrap();
     usher.stop().await;
 }

@@ -81,6 +81,7 @@ fn founding() -> CreateAccount {
             digest: String::new(),
             note: String::new(),
         },
+        is_id_made: false,
         name: "Acme".to_owned(),
         model: "integrate-io".to_owned(),
         purchased: None,

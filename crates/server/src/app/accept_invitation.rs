@@ -16,7 +16,7 @@ use usher_storage::{Tx, User};
 use super::App;
 use super::access::{Access, rules, stored_role};
 use super::change::{Change, Changed, Happened, Scene, change, facts};
-use super::identity::{Vouched, insert_bound, resolve};
+use super::identity::{Vouched, insert_bound, resolve, unproven_founder};
 use super::invite_user::new_user;
 use super::reach;
 use super::user_change::user_changed;
@@ -43,16 +43,24 @@ pub async fn look_up_invitation(app: App, caller: Caller, token: Secret<String>)
             let (account, invitation) = find(tx, &caller, &token).await?;
             let key = EmailAddress::parse(&invitation.email).map(|email| email.key()).unwrap_or_default();
             let known = tx.user_find_by_email(&key).await?;
+            let founder = unproven_founder(tx, &key).await?;
             let access = Access::open(app.roles, now, tx, Some(account), &Acting::Platform).await?;
+            let requires_password = known.is_none() && (founder.is_none() || proves_address(&invitation));
             Ok::<_, Error>(LookedUp {
                 account_name: access.account.name.clone(),
                 invitation: invitation_view(tx, &access, invitation).await?,
-                requires_password: known.is_none(),
+                requires_password,
                 issuers: app.choices.oauth_issuers.clone(),
             })
         })
         .await;
     reach::hide(&caller, found)
+}
+
+/// Only a link that was mailed proves the address. One that a caller got in its answer makes the address
+/// a login name, which a reset by mail takes from whoever set the password, but binds no other login to it.
+fn proves_address(invitation: &Invitation) -> bool {
+    invitation.delivery == Delivery::Email
 }
 
 /// The invitation behind a token, with its account. An unknown token costs the same statements.
@@ -110,12 +118,17 @@ async fn accept_by_token(
     caller: &Caller,
     command: &AcceptInvitation,
 ) -> Result<Changed<Accepted>, Error> {
+    let now = app.clock.now();
     let (account, invitation, known) = app
         .store
         .read(async |tx: &Tx| {
             let (account, invitation) = find(tx, caller, &command.token).await?;
+            // Before any proof is looked at: no other would help.
+            if !matches!(invitation.state(now), InvitationState::Pending | InvitationState::Accepted) {
+                return Err(Error::InvitationOver(invitation.state(now)));
+            }
             let key = EmailAddress::parse(&invitation.email).map(|email| email.key()).unwrap_or_default();
-            Ok::<_, Error>((account, invitation, tx.user_find_by_email(&key).await?))
+            Ok((account, invitation, tx.user_find_by_email(&key).await?))
         })
         .await?;
     // Hashing takes long, so it is done before the account is locked.
@@ -149,8 +162,12 @@ async fn prove(
     known: Option<&User>,
 ) -> Result<Proven, Error> {
     match proof {
+        // A link is used once, and a new password is no proof of anything, not even the same one again.
+        Proof::NewPassword(_) if invitation.stored_state == InvitationState::Accepted => {
+            Err(Error::InvitationOver(InvitationState::Accepted))
+        }
         Proof::NewPassword(password) => {
-            if invitation.stored_state == InvitationState::Pending && known.is_some() {
+            if known.is_some() {
                 return Err(Error::ExistingLoginRequired);
             }
             let email = EmailAddress::parse(&invitation.email).ok();
@@ -188,7 +205,7 @@ async fn accept(
     if !invitation.is_open(now) {
         return Err(Error::InvitationOver(invitation.state(now)));
     }
-    scene.account().require_open(now)?;
+    scene.require_open().await?;
     let (_, role) = stored_role(scene.access.model()?, &invitation.role)?;
     may_gain_role(&role.id, rules(role))?;
     require_sponsor(scene, &invitation).await?;
@@ -254,10 +271,21 @@ async fn user(
     let (tx, now) = (scene.tx, scene.access.now);
     let email = EmailAddress::parse(&invitation.email).map_err(|e| Error::Internal(e.to_string()))?;
     let known = tx.user_find_by_email(&email.key()).await?;
-    let wanted = invitation.new_user_id.as_ref();
+    let founder = unproven_founder(tx, &email.key()).await?.map(|founder| founder.id);
+    let proves_address = proves_address(invitation);
+    let new_user = async || match &founder {
+        // They prove their address here, and with it that they are the founder.
+        Some(founder) if proves_address => Ok((founder.clone(), false)),
+        _ => Ok::<_, Error>((new_user(tx, invitation.new_user_id.as_ref(), now).await?, true)),
+    };
     let (id, is_new, password) = match proven {
         Proven::New(_) if known.is_some() => return Err(Error::ExistingLoginRequired),
-        Proven::New(hash) => (new_user(tx, wanted, now).await?, true, Some(hash)),
+        // A founder's first password comes by mail alone.
+        Proven::New(_) if founder.is_some() && !proves_address => return Err(Error::ExistingLoginRequired),
+        Proven::New(hash) => {
+            let (id, is_new) = new_user().await?;
+            (id, is_new, Some(hash))
+        }
         Proven::User(id) => {
             // The word of a caller on whom it may not know of counts for nothing; a password is proof.
             let vouched_for = matches!(command.proof, Proof::SignedIn(_));
@@ -272,9 +300,9 @@ async fn user(
                 return Err(Error::ExistingLoginRequired);
             }
             Err(Error::Missing(Missing::Identity)) => {
-                let id = new_user(tx, wanted, now).await?;
+                let (id, is_new) = new_user().await?;
                 insert_bound(tx, &id, &vouched, now).await?;
-                (id, true, None)
+                (id, is_new, None)
             }
             Err(error) => return Err(error),
         },
@@ -284,10 +312,8 @@ async fn user(
     }
     let user = tx.user_lock(&id).await?.filter(|user| user.erase_time.is_none());
     let mut user = user.ok_or_else(|| Error::no_user(&id))?;
-    // Only a link that was mailed proves the address. One that a caller got in its answer makes the address
-    // a login name, which a reset by mail takes from whoever set the password, but binds no other login to it.
-    let was_mailed = invitation.delivery == Delivery::Email;
-    if password.is_some() || (user.email.is_none() && was_mailed) {
+    let is_kept = founder.is_some_and(|founder| founder != user.id);
+    if password.is_some() || (user.email.is_none() && proves_address && !is_kept) {
         prove_address(tx, caller, &mut user, (email, password), is_new, now).await?;
     }
     Ok(user)

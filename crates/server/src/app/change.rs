@@ -242,6 +242,16 @@ impl<'a> Scene<'a> {
         }
     }
 
+    /// The seat figures, if somebody may come in now.
+    ///
+    /// # Errors
+    /// Those of [`Account::require_open`] and of the store.
+    pub async fn require_open(&self) -> Result<Seats, Error> {
+        let seats = self.seats().await?;
+        self.account().require_open(self.access.now, seats)?;
+        Ok(seats)
+    }
+
     /// What a member's row is stamped with by this change.
     pub fn stamp(&self, event_kind: &'static str) -> Stamp<'static> {
         Stamp { time: self.access.now, event_kind, revision: self.access.account.revision + 1 }

@@ -55,8 +55,7 @@ async fn decide(scene: &mut Scene<'_>, command: &ChangeRole) -> Result<MemberOut
     may_gain_role(&new.id, rules(new))?;
     let had_seat = target.member.seat;
     if new.uses_seat && !target.role.uses_seat {
-        scene.account().require_open(scene.access.now)?;
-        scene.seats().await?.require_spare()?;
+        scene.require_open().await?.require_spare()?;
         target.member.seat = true;
     } else if !new.uses_seat {
         target.member.seat = false;

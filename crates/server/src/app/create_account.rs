@@ -15,6 +15,7 @@ use usher_storage::{Identity, Mail, MailKind, RequestKey, Stamp, Tx};
 
 use super::App;
 use super::change::{Change, Changed, Happened, event, facts, remember, replay};
+use super::identity::unproven_founder;
 use super::invite_user::{new_user, resolve_issuer};
 use super::reach;
 use super::view::{LicensesView, MemberView, licenses_view, member_view};
@@ -23,8 +24,9 @@ use crate::{guard, random};
 
 #[derive(Debug, Clone)]
 pub struct CreateAccount {
-    /// `account_id` is the platform's own, or one that was made for the request.
     pub change: Change,
+    /// Whether `change.account_id` was made for the request, not named by it.
+    pub is_id_made: bool,
     pub name: String,
     pub model: String,
     /// `None` is unlimited.
@@ -73,10 +75,11 @@ pub async fn create_account(
         )
     })?;
     // Whoever lets Usher make the id repeats the request without knowing it.
+    let named = if command.is_id_made { "" } else { command.change.account_id.as_str() };
     let key = RequestKey {
         caller: caller.name.to_string(),
         rpc: guard::CREATE_ACCOUNT.rpc,
-        account_id: String::new(),
+        account_id: named.to_owned(),
         request_id: command.change.request_id.clone(),
     };
     let now = app.clock.now();
@@ -182,7 +185,11 @@ async fn founder(
                     email_verified = true;
                     user.id
                 }
-                None => new_user(tx, command.new_user_id.as_ref(), now).await?,
+                // Named by the same address for another account before: they prove it once, for both.
+                None => match unproven_founder(tx, &address.key()).await? {
+                    Some(user) => user.id,
+                    None => new_user(tx, command.new_user_id.as_ref(), now).await?,
+                },
             }
         }
         Founder::Identity(identity) => {
@@ -239,6 +246,7 @@ fn events(
     let created = Happened {
         kind: "account.created",
         after: facts([
+            ("name", account.name.clone().into()),
             ("model", account.model.clone().into()),
             ("purchased", account.license.purchased.map_or("unlimited".into(), Into::into)),
             ("plan", account.license.subscription.plan.clone().into()),

@@ -1,10 +1,10 @@
 //! Finding the person whom an OAuth provider vouches for, and binding the provider's own subject id
-//! at the first sign-in.
+//! at the first sign-in; and the founder who has yet to prove the address that they were named by.
 
 use usher_domain::caller::{Acting, Caller};
 use usher_domain::id::UserId;
 use usher_domain::time::Time;
-use usher_storage::{Identity, Tx};
+use usher_storage::{Identity, Tx, User};
 
 use super::change::{Happened, facts};
 use super::reach;
@@ -79,6 +79,19 @@ pub async fn resolve(
     };
     user_changed(tx, caller, &mut user, now, &Acting::Platform, happened).await?;
     Ok((claim.user_id, true))
+}
+
+/// The founder of an account who was named by this address and has not proven it yet. It is kept for them: they have
+/// no other login, and if somebody else came to have the address, their account would have an owner who can
+/// never sign in.
+///
+/// # Errors
+/// Those of the store.
+pub async fn unproven_founder(tx: &Tx, email_key: &str) -> Result<Option<User>, Error> {
+    let id = tx.outbox_find_founder(email_key).await?.and_then(|id| UserId::parse(&id).ok());
+    let Some(id) = id else { return Ok(None) };
+    let user = tx.user_fetch(&id).await?;
+    Ok(user.filter(|user| user.email.is_none() && user.erase_time.is_none()))
 }
 
 /// A new identity of a person, bound from the start.

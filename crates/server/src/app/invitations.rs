@@ -10,7 +10,8 @@ use usher_storage::{InvitationFilter, Tx};
 use super::App;
 use super::access::{Access, role, stored_role};
 use super::members::{Listed, Page, Read, place};
-use super::view::{InvitationAffordances, InvitationView, invitation_view, invitation_views};
+use super::revise_invitation::Rivals;
+use super::view::{InvitationAffordances, InvitationView, invitation_views};
 use crate::error::{Error, Missing};
 
 #[derive(Debug, Clone)]
@@ -56,10 +57,9 @@ pub async fn list_invitations(
             let more = found.len() > size as usize;
             found.truncate(size as usize);
             let next = found.last().filter(|_| more).map(|last| place(&last.email, last.id.as_str()));
-            let seats = tx.seats(&access.account, now).await?;
-            let views = invitation_views(tx, &access, found).await?;
+            let items = shown(tx, &access, found).await?;
             Ok(Listed {
-                items: views.into_iter().map(|view| shown(&access, view, seats)).collect::<Result<_, _>>()?,
+                items,
                 next_page_token: next.map(|place| app.page_tokens.make(&bound, &place)).unwrap_or_default(),
                 total_size,
                 revision: access.account.revision,
@@ -89,25 +89,34 @@ pub async fn get_invitation(
             access.require("invitation.view")?;
             let invitation = tx.invitation_fetch(&access.account.id, &command.invitation_id).await?;
             let invitation = invitation.ok_or(Error::Missing(Missing::Invitation))?;
-            let seats = tx.seats(&access.account, now).await?;
-            let view = invitation_view(tx, &access, invitation).await?;
-            Ok((shown(&access, view, seats)?, access.account.revision))
+            let view = shown(tx, &access, vec![invitation]).await?.pop();
+            Ok((view.ok_or(Error::Missing(Missing::Invitation))?, access.account.revision))
         })
         .await
 }
 
-/// With what the actor may do with it.
-fn shown(access: &Access<'_>, view: InvitationView, seats: Seats) -> Result<InvitationView, Error> {
-    let actor_may = match access.acting {
-        Acting::Member(_) => Some(affordances(access, &view.invitation, seats)?),
-        Acting::Platform => None,
-    };
-    Ok(InvitationView { actor_may, ..view })
+/// Invitations as the actor sees them, with what the actor may do with each.
+async fn shown(
+    tx: &Tx,
+    access: &Access<'_>,
+    invitations: Vec<Invitation>,
+) -> Result<Vec<InvitationView>, Error> {
+    if access.acting == &Acting::Platform {
+        return invitation_views(tx, access, invitations).await;
+    }
+    let seats = tx.seats(&access.account, access.now).await?;
+    let rivals = Rivals::of(tx, access, &invitations).await?;
+    let mut views = invitation_views(tx, access, invitations).await?;
+    for view in &mut views {
+        view.actor_may = Some(affordances(access, &view.invitation, &rivals, seats)?);
+    }
+    Ok(views)
 }
 
 fn affordances(
     access: &Access<'_>,
     invitation: &Invitation,
+    rivals: &Rivals,
     seats: Seats,
 ) -> Result<InvitationAffordances, Error> {
     let (index, role) = stored_role(access.model()?, &invitation.role)?;
@@ -115,21 +124,22 @@ fn affordances(
     let over = |state| Err(Error::InvitationOver(state));
     let reach = |action| access.require(action).and_then(|()| access.require_reach(role, index));
     Ok(InvitationAffordances {
-        resend: reach("invitation.resend").and_then(|()| match state {
-            InvitationState::Pending => Ok(access.account.require_open(access.now)?),
-            InvitationState::Expired if invitation.uses_seat => {
-                access.account.require_open(access.now)?;
-                Ok(seats.require_spare()?)
+        resend: reach("invitation.resend").and_then(|()| {
+            access.account.require_open(access.now, seats)?;
+            match state {
+                InvitationState::Pending => {}
+                InvitationState::Expired => rivals.require_revivable(invitation, seats)?,
+                InvitationState::Accepted | InvitationState::Revoked => return over(state),
             }
-            InvitationState::Expired => Ok(access.account.require_open(access.now)?),
-            InvitationState::Accepted | InvitationState::Revoked => over(state),
+            Ok(true)
         }),
         revoke: access.require("invitation.revoke").and_then(|()| match state {
-            InvitationState::Pending | InvitationState::Expired => Ok(()),
-            InvitationState::Accepted | InvitationState::Revoked => over(state),
+            InvitationState::Pending | InvitationState::Expired => Ok(true),
+            InvitationState::Revoked => Ok(false),
+            InvitationState::Accepted => over(state),
         }),
         update: reach("invitation.resend").and_then(|()| match state {
-            InvitationState::Pending => Ok(()),
+            InvitationState::Pending => Ok(true),
             _ => over(state),
         }),
     })

@@ -114,17 +114,11 @@ async fn find(
         };
         return Ok(Found { known: known_member(member, true), user, expired: None });
     }
-    let key = command.email.key();
-    let members = tx.member_find_by_email(account, &key).await?;
-    // A contact address matches nobody, unless a founder's, who has yet to prove it.
-    let is_theirs = |member: &Member| {
-        member.email_verified && EmailAddress::parse(&member.email).is_ok_and(|email| email.key() == key)
-            || member.identities.is_empty()
-    };
-    if let Some(member) = members.into_iter().find(is_theirs) {
+    let key = &[command.email.key()];
+    if let Some(member) = tx.member_find_by_email(account, key).await?.into_values().next() {
         return Ok(Found { known: known_member(Some(member), false), user: None, expired: None });
     }
-    match tx.invitation_find_pending(account, &key).await? {
+    match tx.invitation_find_pending(account, key).await?.into_values().next() {
         Some(invitation) if invitation.is_open(scene.access.now) => {
             let known = Known::Open { id: invitation.id, role: invitation.role };
             Ok(Found { known, user: None, expired: None })

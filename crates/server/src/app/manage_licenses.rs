@@ -140,7 +140,9 @@ impl Plan {
     async fn decide(&mut self, scene: &Scene<'_>, command: &ManageLicenses) -> Result<(), Error> {
         for (index, change) in command.changes.iter().enumerate() {
             let outcome = match change {
-                LicenseChange::SetPurchasedSeats(set) => self.set_purchased(set),
+                LicenseChange::SetPurchasedSeats(set) => {
+                    self.set_purchased(set, &part(index), scene.access.now)
+                }
                 LicenseChange::UpdateSubscription { subscription, as_of_time } => {
                     Ok(self.update_subscription(subscription, *as_of_time))
                 }
@@ -157,9 +159,19 @@ impl Plan {
         Ok(())
     }
 
-    fn set_purchased(&mut self, change: &SetPurchasedSeats) -> Result<ChangeOutcome, Error> {
+    fn set_purchased(
+        &mut self,
+        change: &SetPurchasedSeats,
+        at: &str,
+        now: Time,
+    ) -> Result<ChangeOutcome, Error> {
         let before = self.license.clone();
         let outcome = self.license.set_purchased(change, self.seats)?;
+        let is_past = change.over_limit_end_time.is_some_and(|end| end <= now);
+        if is_past && outcome == ChangeOutcome::Applied {
+            let field = format!("{at}.set_purchased_seats.over_limit_end_time");
+            return Err(Error::invalid(field, "is not in the future: it would deny everything at once"));
+        }
         self.seats.purchased = self.license.purchased;
         if outcome == ChangeOutcome::Applied {
             let told = |license: &usher_domain::license::License| {
@@ -179,17 +191,19 @@ impl Plan {
         subscription: &Subscription,
         as_of_time: Option<Time>,
     ) -> ChangeOutcome {
-        let before = self.license.subscription.clone();
+        let before = self.license.clone();
         let outcome = self.license.update_subscription(subscription, as_of_time);
         if outcome == ChangeOutcome::Applied {
-            let told = |subscription: &Subscription| {
+            let told = |license: &usher_domain::license::License| {
+                let subscription = &license.subscription;
                 facts([
                     ("plan", subscription.plan.clone().into()),
                     ("expire_time", subscription.expire_time.map(Time::micros).into()),
                     ("grace_end_time", subscription.grace_end_time.map(Time::micros).into()),
+                    ("as_of_time", license.subscription_as_of.map(Time::micros).into()),
                 ])
             };
-            self.tell("subscription.updated", None, (told(&before), told(subscription)));
+            self.tell("subscription.updated", None, (told(&before), told(&self.license)));
         }
         outcome
     }

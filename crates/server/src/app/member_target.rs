@@ -55,7 +55,7 @@ impl Target<'_> {
     }
 }
 
-/// Revokes the pending invitations that a member sponsors, or makes the actor their sponsor; the ids
+/// Revokes the open invitations that a member sponsors, or makes the actor their sponsor; the ids
 /// of those revoked.
 ///
 /// # Errors
@@ -68,6 +68,10 @@ pub async fn end_sponsorship(
     let now = scene.access.now;
     let mut revoked = Vec::new();
     for mut invitation in scene.tx.invitation_list_sponsored(&scene.account().id, sponsor).await? {
+        // Whoever sends an expired one again becomes its sponsor.
+        if !invitation.is_open(now) {
+            continue;
+        }
         let kind = if keep {
             let (index, role) = stored_role(scene.access.model()?, &invitation.role)?;
             scene.access.require_reach(role, index)?;

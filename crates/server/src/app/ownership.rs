@@ -71,7 +71,9 @@ async fn open(
     require_not_suspended(scene)?;
     let model = scene.access.model()?;
     let (_, role) = ticket_role(model, &command.role)?;
-    let member = holder(scene, role, &command.new_owner_id).await?;
+    let id = &command.new_owner_id;
+    let member = scene.tx.member_fetch(&scene.account().id, id).await?;
+    let member = holder(role, id, Some(member.ok_or_else(|| Error::no_member(id))?))?;
     if member.role == role.id.as_ref() {
         return Err(Refusal::RoleAlreadyHeld { user_id: member.user_id, role: member.role }.into());
     }
@@ -132,14 +134,10 @@ fn ticket_role<'m>(model: &'m RoleModel, named: &str) -> Result<(RoleIndex, &'m 
 }
 
 /// The member who is to get the role: active, with a seat if the role uses one.
-async fn holder(scene: &Scene<'_>, role: &Role, id: &UserId) -> Result<Member, Error> {
-    let member = scene.tx.member_fetch(&scene.account().id, id).await?;
-    let member = member.ok_or_else(|| Error::no_member(id))?;
-    if member.holds(rules(role)) {
-        Ok(member)
-    } else {
-        Err(Refusal::MemberSuspended { user_id: id.clone() }.into())
-    }
+fn holder(role: &Role, id: &UserId, member: Option<Member>) -> Result<Member, Refusal> {
+    member
+        .filter(|member| member.holds(rules(role)))
+        .ok_or_else(|| Refusal::CannotHoldRole { user_id: id.clone() })
 }
 
 /// Who holds a role that exactly one member has.
@@ -233,7 +231,8 @@ async fn hand_over(scene: &mut Scene<'_>, transfer: &OwnershipTransfer) -> Resul
     require_not_suspended(scene)?;
     let model = scene.access.model()?;
     let (_, role) = stored_role(model, &transfer.role)?;
-    let new_owner = holder(scene, role, &transfer.new_owner_id).await?;
+    let id = &transfer.new_owner_id;
+    let new_owner = holder(role, id, scene.tx.member_fetch(&scene.account().id, id).await?)?;
     let former = present_owner(scene, role).await?.filter(|former| former.user_id != new_owner.user_id);
     if let Some(former) = former {
         let successor = role.successor.and_then(|index| model.role_at(index));
@@ -249,13 +248,13 @@ async fn give(scene: &mut Scene<'_>, mut member: Member, role: &Role) -> Result<
         scene.seats().await?.require_spare()?;
     }
     let before = std::mem::replace(&mut member.role, role.id.to_string());
-    member.seat = role.uses_seat;
+    let had_seat = std::mem::replace(&mut member.seat, role.uses_seat);
     scene.tx.member_update(&member, Some(scene.stamp("member.role_changed"))).await?;
     scene.happened(Happened {
         kind: "member.role_changed",
         subject_id: member.user_id.as_str(),
-        before: facts([("role", before.into())]),
-        after: facts([("role", member.role.clone().into())]),
+        before: facts([("role", before.into()), ("seat", had_seat.into())]),
+        after: facts([("role", member.role.clone().into()), ("seat", member.seat.into())]),
         ..Default::default()
     })
 }
@@ -333,7 +332,8 @@ pub async fn list_ownership_transfers(
     caller: Caller,
     command: ListOwnershipTransfers,
 ) -> Result<Transfers, Error> {
-    let bound = format!("transfers {} {:?}", command.read.account_id, command.states);
+    let bound =
+        format!("transfers {} {:?} {:?}", command.read.account_id, command.read.acting, command.states);
     let after = app.page_tokens.read::<2>(&bound, &command.page.token)?;
     let after = after.map(|[time, id]| time.parse().map(|time: i64| (time, id))).transpose();
     let after = after.map_err(|_| Error::PageTokenInvalid)?;

@@ -1,21 +1,24 @@
 //! What becomes of an open invitation before it is accepted: another role, sent again, revoked.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use usher_domain::caller::{Caller, Scope};
 use usher_domain::email::EmailAddress;
-use usher_domain::id::InvitationId;
+use usher_domain::event::Facts;
+use usher_domain::id::{InvitationId, UserId};
 use usher_domain::invitation::{
     Delivery, DeliveryState, DeliveryStatus, Invitation, InvitationState, LIFETIME_DEFAULT,
 };
+use usher_domain::license::Seats;
 use usher_domain::member::{Member, MemberState, may_gain_role};
 use usher_domain::refusal::Refusal;
 use usher_domain::secret::{Secret, token_hash};
-use usher_storage::MailKind;
+use usher_storage::{MailKind, Tx};
 
 use super::App;
-use super::access::{role, rules, stored_role};
+use super::access::{Access, role, rules, stored_role};
 use super::change::{Change, Changed, Happened, Scene, change, facts};
 use super::invite_user::{link, require_mail_rate};
 use super::view::{InvitationView, LicensesView, invitation_view, licenses};
@@ -81,8 +84,7 @@ async fn update(scene: &mut Scene<'_>, command: &UpdateInvitation) -> Result<Inv
         scene.access.require_reach(new, index)?;
         may_gain_role(&new.id, rules(new))?;
         if new.uses_seat && !before.uses_seat {
-            scene.account().require_open(scene.access.now)?;
-            scene.seats().await?.require_spare()?;
+            scene.require_open().await?.require_spare()?;
         }
         after.role = new.id.to_string();
         after.uses_seat = new.uses_seat;
@@ -97,7 +99,10 @@ async fn update(scene: &mut Scene<'_>, command: &UpdateInvitation) -> Result<Inv
             subject_id: after.id.as_str(),
             before: facts([("role", before.role.into())]),
             after: facts([("role", after.role.clone().into())]),
-            personal: facts([("display_name", after.display_name.clone().into())]),
+            personal: facts([
+                ("display_name", after.display_name.clone().into()),
+                ("former_display_name", before.display_name.into()),
+            ]),
         })?;
     }
     outcome(scene, after).await
@@ -178,16 +183,19 @@ async fn resend(scene: &mut Scene<'_>, command: &ResendInvitation) -> Result<Inv
     let mut invitation = fetch(scene, &command.invitation_id).await?;
     let (index, role) = stored_role(scene.access.model()?, &invitation.role)?;
     scene.access.require_reach(role, index)?;
-    scene.account().require_open(now)?;
+    let seats = scene.require_open().await?;
     match invitation.state(now) {
         InvitationState::Pending => {}
-        InvitationState::Expired => require_revivable(scene, &invitation).await?,
+        InvitationState::Expired => {
+            let rivals = Rivals::of(scene.tx, &scene.access, std::slice::from_ref(&invitation)).await?;
+            rivals.require_revivable(&invitation, seats)?;
+        }
         over => return Err(Error::InvitationOver(over)),
     }
     if command.delivery == Delivery::Email {
         require_mail_rate(scene).await?;
     }
-    let before = invitation.expire_time;
+    let before = resent_facts(&invitation);
     invitation.stored_state = InvitationState::Pending;
     invitation.expire_time = now + command.lifetime.unwrap_or(LIFETIME_DEFAULT);
     invitation.invited_by = scene.access.actor().cloned();
@@ -199,8 +207,8 @@ async fn resend(scene: &mut Scene<'_>, command: &ResendInvitation) -> Result<Inv
     scene.happened(Happened {
         kind: "invitation.resent",
         subject_id: invitation.id.as_str(),
-        before: facts([("expire_time", before.micros().into())]),
-        after: facts([("expire_time", invitation.expire_time.micros().into())]),
+        before,
+        after: resent_facts(&invitation),
         ..Default::default()
     })?;
     Ok(InvitationOutcome {
@@ -210,27 +218,58 @@ async fn resend(scene: &mut Scene<'_>, command: &ResendInvitation) -> Result<Inv
     })
 }
 
-/// An expired invitation takes a seat again, unless the address was invited anew or joined meanwhile.
-async fn require_revivable(scene: &Scene<'_>, invitation: &Invitation) -> Result<(), Error> {
-    let account = &scene.account().id;
-    let key = EmailAddress::parse(&invitation.email).map(|email| email.key()).unwrap_or_default();
-    let other = scene.tx.invitation_find_pending(account, &key).await?;
-    if let Some(other) = other.filter(|other| other.id != invitation.id) {
-        return Err(Refusal::InvitationOpenWithOtherRole { id: other.id, role: other.role }.into());
-    }
-    let proven = |member: &Member| member.email_verified || member.identities.is_empty();
-    if let Some(member) = scene.tx.member_find_by_email(account, &key).await?.into_iter().find(proven) {
-        let user_id = member.user_id;
-        return Err(match member.state {
-            MemberState::Active => Refusal::AlreadyMember { user_id },
-            MemberState::Suspended => Refusal::MemberSuspendedReactivate { user_id },
+fn resent_facts(invitation: &Invitation) -> Facts {
+    let sponsor = invitation.invited_by.as_ref().map(UserId::as_str).unwrap_or_default();
+    facts([
+        ("expire_time", invitation.expire_time.micros().into()),
+        ("sponsor_id", sponsor.into()),
+        ("delivery", format!("{:?}", invitation.delivery).to_lowercase().into()),
+    ])
+}
+
+/// Who has the addresses of expired invitations by now: invited anew, or a member.
+pub(super) struct Rivals {
+    pending: HashMap<String, Invitation>,
+    members: HashMap<String, Member>,
+}
+
+impl Rivals {
+    /// # Errors
+    /// Those of the store.
+    pub(super) async fn of(tx: &Tx, access: &Access<'_>, invitations: &[Invitation]) -> Result<Self, Error> {
+        let expired = invitations.iter().filter(|one| one.state(access.now) == InvitationState::Expired);
+        let keys: Vec<String> = expired.map(email_key).collect();
+        if keys.is_empty() {
+            return Ok(Self { pending: HashMap::new(), members: HashMap::new() });
         }
-        .into());
+        let account = &access.account.id;
+        let pending = tx.invitation_find_pending(account, &keys).await?;
+        Ok(Self { pending, members: tx.member_find_by_email(account, &keys).await? })
     }
-    if invitation.uses_seat {
-        scene.seats().await?.require_spare()?;
+
+    /// An expired invitation takes a seat again, unless the address was invited anew or joined meanwhile.
+    ///
+    /// # Errors
+    /// `InvitationOpenWithOtherRole`, `AlreadyMember`, `MemberSuspendedReactivate`; those of a seat.
+    pub(super) fn require_revivable(&self, invitation: &Invitation, seats: Seats) -> Result<(), Refusal> {
+        let key = email_key(invitation);
+        if let Some(other) = self.pending.get(&key).filter(|other| other.id != invitation.id) {
+            let (id, role) = (other.id.clone(), other.role.clone());
+            return Err(Refusal::InvitationOpenWithOtherRole { id, role });
+        }
+        if let Some(member) = self.members.get(&key) {
+            let user_id = member.user_id.clone();
+            return Err(match member.state {
+                MemberState::Active => Refusal::AlreadyMember { user_id },
+                MemberState::Suspended => Refusal::MemberSuspendedReactivate { user_id },
+            });
+        }
+        if invitation.uses_seat { seats.require_spare() } else { Ok(()) }
     }
-    Ok(())
+}
+
+fn email_key(invitation: &Invitation) -> String {
+    EmailAddress::parse(&invitation.email).map(|email| email.key()).unwrap_or_default()
 }
 
 async fn deliver(

@@ -15,7 +15,7 @@ use usher_storage::{Mail, MailKind, TokenPurpose, Tx, User};
 
 use super::App;
 use super::change::{Happened, facts};
-use super::identity::{Vouched, is_beyond_reach, resolve};
+use super::identity::{Vouched, is_beyond_reach, resolve, unproven_founder};
 use super::reach;
 use super::user_change::user_changed;
 use crate::error::{Error, Missing, Taken, Wrong};
@@ -164,7 +164,7 @@ async fn memberships(
     token: &str,
     size: u32,
 ) -> Result<(Vec<Membership>, String), Error> {
-    let bound = format!("memberships {user}");
+    let bound = format!("memberships {user} {}", caller.name);
     let mut after = app.page_tokens.read::<1>(&bound, token)?.map(|[account]| account);
     let now = app.clock.now();
     let mut shown = Vec::new();
@@ -233,12 +233,11 @@ pub async fn request_password_reset(
         .write(async |tx: &Tx| {
             let (sent, _) = tx.outbox_count_for(MailKind::PasswordReset, &key, now.minus(HOUR)).await?;
             let user = tx.user_find_by_email(&key).await?;
-            let founder = tx.outbox_find_founder(&key).await?;
-            let founder = founder.and_then(|id| UserId::parse(&id).ok());
+            let founder = unproven_founder(tx, &key).await?;
             if sent >= MAILS_PER_ADDRESS {
                 return Ok(());
             }
-            let subject = match user.map(|user| user.id).or(founder) {
+            let subject = match user.or(founder).map(|user| user.id) {
                 Some(id) if reach::knows(tx, &caller, &id).await? => id.to_string(),
                 _ => String::new(),
             };
@@ -318,7 +317,11 @@ pub async fn reset_password(app: App, caller: Caller, command: ResetPassword) ->
 }
 
 async fn require_free(tx: &Tx, user: &User, email: &EmailAddress) -> Result<(), Error> {
-    match tx.user_find_by_email(&email.key()).await? {
+    let known = match tx.user_find_by_email(&email.key()).await? {
+        Some(known) => Some(known),
+        None => unproven_founder(tx, &email.key()).await?,
+    };
+    match known {
         Some(other) if other.id != user.id => Err(Error::Taken(Taken::Email)),
         _ => Ok(()),
     }

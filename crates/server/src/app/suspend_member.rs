@@ -78,9 +78,9 @@ async fn reactivate(scene: &mut Scene<'_>, user_id: &UserId) -> Result<MemberOut
     if target.member.state == MemberState::Active {
         return outcome(scene, target.member).await;
     }
-    scene.account().require_open(scene.access.now)?;
+    let seats = scene.require_open().await?;
     if target.role.uses_seat {
-        scene.seats().await?.require_spare()?;
+        seats.require_spare()?;
     }
     target.member.seat = target.role.uses_seat;
     target.member.state = MemberState::Active;

@@ -134,7 +134,6 @@ async fn erase(tx: &Tx, app: &App, caller: &Caller, command: &EraseUser, now: Ti
     }
     require_dispensable(tx, app, id, &locked).await?;
     let mut user = tx.user_lock(id).await?.ok_or_else(|| Error::no_user(id))?;
-    let mut keys: Vec<String> = key.into_iter().collect();
     let mut erased = Vec::with_capacity(locked.len());
     for account in locked {
         let of = Change {
@@ -145,12 +144,12 @@ async fn erase(tx: &Tx, app: &App, caller: &Caller, command: &EraseUser, now: Ti
             note: command.note.clone(),
         };
         let mut scene = Scene::begin(app, tx, Access::of_platform(app.roles, now, account), caller, &of);
-        let revoked_invitation_ids = leave(&mut scene, id, &mut keys).await?;
+        let revoked_invitation_ids = leave(&mut scene, id, key.as_slice()).await?;
         let (revision, _) = scene.finish().await?;
         erased.push(ErasedMembership { account_id: of.account_id.clone(), revision, revoked_invitation_ids });
     }
     tx.identity_delete_all(id).await?;
-    tx.erase_traces(id, &keys).await?;
+    tx.erase_traces(id, key.as_deref()).await?;
     user.email = None;
     user.password_hash = None;
     user.erase_time = Some(now);
@@ -185,18 +184,20 @@ async fn require_dispensable(tx: &Tx, app: &App, id: &UserId, accounts: &[Accoun
     }
 }
 
-/// Ends the membership in one account, and the invitations that the person sponsored or was sent.
-async fn leave(scene: &mut Scene<'_>, id: &UserId, keys: &mut Vec<String>) -> Result<Vec<String>, Error> {
+/// Ends the membership in one account, and the invitations that the person sponsored or was sent: to the address
+/// that they proved. A contact address is somebody's typing, and may be another person's.
+async fn leave(scene: &mut Scene<'_>, id: &UserId, email_key: &[String]) -> Result<Vec<String>, Error> {
     let account = scene.account().id.clone();
     let mut revoked = end_sponsorship(scene, id, false).await?;
-    for key in keys.clone() {
-        if let Some(open) = scene.tx.invitation_find_pending(&account, &key).await? {
-            revoked.push(open.id.to_string());
-            revoke(scene, open).await?;
-        }
+    // Also one that has expired: it must not be sent again.
+    for open in scene.tx.invitation_find_pending(&account, email_key).await?.into_values() {
+        revoked.push(open.id.to_string());
+        revoke(scene, open).await?;
     }
     if let Some(member) = scene.tx.member_fetch(&account, id).await? {
-        keys.extend(EmailAddress::parse(&member.email).map(|email| email.key()));
+        if let Ok(contact) = EmailAddress::parse(&member.email) {
+            scene.tx.erase_ticket_mails(&account, &contact.key()).await?;
+        }
         scene.tx.member_delete(&account, id).await?;
         scene.happened(Happened {
             kind: "member.erased",

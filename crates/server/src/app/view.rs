@@ -26,8 +26,8 @@ pub struct MemberView {
     pub actor_may: Option<MemberAffordances>,
 }
 
-/// Whether the actor's call would succeed, and why not.
-pub type Affordance = Result<(), Error>;
+/// Whether the actor's call would change something, which it would not if all is so already; or why it would fail.
+pub type Affordance = Result<bool, Error>;
 
 #[derive(Debug)]
 pub struct MemberAffordances {
@@ -143,7 +143,7 @@ pub async fn invitation_views(
 
 /// Why an invitation to a role with a seat would be refused now, if it would.
 pub fn invitations_blocked(account: &Account, seats: Seats, now: Time) -> Option<Refusal> {
-    account.require_open(now).and_then(|()| seats.require_spare()).err()
+    account.require_open(now, seats).and_then(|()| seats.require_spare()).err()
 }
 
 /// What the actor may do with a member, of whose role there are `holders`: each call's own rules,
@@ -159,9 +159,11 @@ pub fn member_affordances(
 ) -> Result<MemberAffordances, Error> {
     let model = access.model()?;
     let (index, role) = stored_role(model, &member.role)?;
-    let lose =
-        || -> Affordance { Ok(may_lose_role(&role.id, rules(role), member.holds(rules(role)), holders)?) };
-    let touch = |action: &'static str| -> Affordance {
+    let lose = || -> Affordance {
+        may_lose_role(&role.id, rules(role), member.holds(rules(role)), holders)?;
+        Ok(true)
+    };
+    let touch = |action: &'static str| -> Result<(), Error> {
         access.require(action)?;
         if role.changes_by_support_only {
             return access.require_reach(role, index);
@@ -173,7 +175,6 @@ pub fn member_affordances(
     };
     let active = member.state == MemberState::Active;
     let is_suspended = || Error::from(Refusal::MemberSuspended { user_id: member.user_id.clone() });
-    let needs_seat = role.uses_seat && !member.seat;
     let others = |candidate: &&Role| candidate.id != role.id;
     let reachable = |candidate: &&Role| {
         model.role(&candidate.id).is_some_and(|index| access.require_reach(candidate, index).is_ok())
@@ -182,7 +183,7 @@ pub fn member_affordances(
         .and_then(|()| if active { Ok(()) } else { Err(is_suspended()) })
         .and_then(|()| lose());
     let assignable = match &may_change {
-        Ok(()) => {
+        Ok(_) => {
             model.roles().iter().filter(others).filter(reachable).map(|role| role.id.to_string()).collect()
         }
         Err(_) => Vec::new(),
@@ -190,42 +191,42 @@ pub fn member_affordances(
     Ok(MemberAffordances {
         assignable_roles: assignable,
         change_role: may_change,
-        suspend: touch("member.suspend").and_then(|()| lose()),
-        reactivate: touch("member.reactivate").and_then(|()| spare(role, seats)),
+        suspend: touch("member.suspend").and_then(|()| if active { lose() } else { Ok(false) }),
+        reactivate: touch("member.reactivate").and_then(|()| match active {
+            true => Ok(false),
+            false if role.uses_seat => spare(seats),
+            false => Ok(true),
+        }),
         remove: if access.is_oneself(&member.user_id) {
             lose()
         } else {
             touch("member.remove").and_then(|()| lose())
         },
-        assign_seat: access
-            .require("license.assign")
-            .and_then(|()| assignable_seat(role, member, needs_seat, seats)),
-        release_seat: access
-            .require("license.release")
-            .and_then(|()| if member.seat { lose() } else { no_seat_to_release(role) }),
+        assign_seat: access.require("license.assign").and_then(|()| {
+            if member.seat {
+                return Ok(false);
+            }
+            if !role.uses_seat {
+                return Err(Refusal::RoleUsesNoSeat { role: role.id.to_string() }.into());
+            }
+            if active { spare(seats) } else { Err(is_suspended()) }
+        }),
+        release_seat: access.require("license.release").and_then(|()| {
+            if role.changes_by_support_only {
+                access.require_reach(role, index)?;
+            }
+            if member.seat { lose() } else { Ok(false) }
+        }),
         update: access.require("member.update").and_then(|()| {
             if access.is_oneself(&member.user_id) {
                 return Err(Refusal::Oneself.into());
             }
-            access.require_covers(role, index)
+            access.require_covers(role, index).map(|()| true)
         }),
     })
 }
 
-fn spare(role: &Role, seats: Seats) -> Affordance {
-    if role.uses_seat { Ok(seats.require_spare()?) } else { Ok(()) }
-}
-
-fn assignable_seat(role: &Role, member: &Member, needs_seat: bool, seats: Seats) -> Affordance {
-    if member.state == MemberState::Suspended {
-        return Err(Refusal::MemberSuspended { user_id: member.user_id.clone() }.into());
-    }
-    if !role.uses_seat {
-        return no_seat_to_release(role);
-    }
-    if needs_seat { Ok(seats.require_spare()?) } else { Ok(()) }
-}
-
-fn no_seat_to_release(role: &Role) -> Affordance {
-    if role.uses_seat { Ok(()) } else { Err(Refusal::RoleUsesNoSeat { role: role.id.to_string() }.into()) }
+fn spare(seats: Seats) -> Affordance {
+    seats.require_spare()?;
+    Ok(true)
 }

@@ -116,6 +116,7 @@ impl Create {
                 digest: String::new(),
                 note: String::new(),
             },
+            is_id_made: self.id.is_none(),
             name: flag("name", &self.name, |text| required_line(text, NAME_LENGTH_MAX))?,
             model: self.model.clone(),
             purchased: flag("seats", &self.seats, seats)?,

@@ -111,6 +111,7 @@ async fn fill(app: &App) -> Result<(), Error> {
         };
         let founding = CreateAccount {
             change: change.clone(),
+            is_id_made: false,
             name: cast.name.to_owned(),
             model: cast.model.to_owned(),
             purchased: Some(cast.seats),

@@ -114,7 +114,8 @@ impl Parse for pb::CreateAccountRequest {
     }
 
     fn parse(self, parser: &mut Parser) -> Option<CreateAccount> {
-        let account_id = if self.account_id.is_empty() {
+        let is_id_made = self.account_id.is_empty();
+        let account_id = if is_id_made {
             parser.take("account_id", new_account_id())
         } else {
             parser.account(&self.account_id)
@@ -152,6 +153,7 @@ impl Parse for pb::CreateAccountRequest {
                 digest,
                 note: note?,
             },
+            is_id_made,
             name: name?,
             model: model?,
             purchased: purchased?,

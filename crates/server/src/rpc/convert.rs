@@ -133,7 +133,7 @@ pub(crate) fn subscription(view: SubscriptionView) -> pb::Subscription {
 
 fn affordance(affordance: &Affordance) -> Option<pb::Affordance> {
     Some(match affordance {
-        Ok(()) => pb::Affordance { allowed: true, reason: 0 },
+        Ok(changes) => pb::Affordance { allowed: *changes, reason: 0 },
         Err(error) => pb::Affordance { allowed: false, reason: reason(error).into() },
     })
 }

@@ -22,6 +22,8 @@ use crate::guard;
 
 /// The longest token that is looked at, in bytes.
 const TOKEN_BYTES_MAX: usize = 128;
+/// The longest id of a person at an OAuth provider.
+const SUBJECT_BYTES_MAX: usize = 255;
 
 #[tonic::async_trait]
 impl pb::sign_in_service_server::SignInService for Api {
@@ -102,7 +104,14 @@ pub(super) fn vouched(
     name: &str,
 ) -> Option<Vouched> {
     let issuer = parser.required_line(&format!("{at}issuer"), issuer, NAME_LENGTH_MAX);
-    let subject = parser.required_line(&format!("{at}subject"), subject, 255);
+    let field = format!("{at}subject");
+    // The provider's own, as it is.
+    let subject = match subject.len() {
+        0 => parser.fail(field, "is missing"),
+        1..=SUBJECT_BYTES_MAX if !subject.contains(char::is_control) => Some(subject.to_owned()),
+        1..=SUBJECT_BYTES_MAX => parser.fail(field, "has a control character"),
+        _ => parser.fail(field, format!("has more than {SUBJECT_BYTES_MAX} bytes")),
+    };
     let name = if name.is_empty() {
         Some(String::new())
     } else {

@@ -240,6 +240,7 @@ fn refused(refusal: &Refusal, message: String) -> Wire {
         Refusal::SubscriptionLapsed => {
             precondition(R::SubscriptionLapsed, message).precondition("subscription")
         }
+        Refusal::OverLimitEnded => precondition(R::OverLimitEnded, message).precondition("seats"),
         Refusal::NoSeatAvailable(seats) => {
             Wire::new(Code::ResourceExhausted, R::NoSeatAvailable, message).quota(*seats)
         }
@@ -290,7 +291,7 @@ fn refused(refusal: &Refusal, message: String) -> Wire {
                 .with("user_id", user_id)
                 .with("role", role)
         }
-        Refusal::MemberSuspended { user_id } => {
+        Refusal::MemberSuspended { user_id } | Refusal::CannotHoldRole { user_id } => {
             precondition(R::MemberNotActive, message).precondition("member").with("user_id", user_id)
         }
     }
@@ -299,25 +300,13 @@ fn refused(refusal: &Refusal, message: String) -> Wire {
 fn denied(action: &str, reason: Reason) -> Wire {
     use ErrorReason as R;
     if is_about_account(reason) {
-        let (code, reason, message, subject) = match reason {
-            Reason::AccountSuspended => {
-                (Code::FailedPrecondition, R::AccountSuspended, "the account is suspended", "account")
-            }
-            Reason::SubscriptionLapsed => (
-                Code::FailedPrecondition,
-                R::SubscriptionLapsed,
-                "the account's subscription has lapsed",
-                "subscription",
-            ),
-            Reason::OverLimitEnded => (
-                Code::FailedPrecondition,
-                R::OverLimitEnded,
-                "the account is over its limit, and the time allowed for that has ended",
-                "seats",
-            ),
+        let refusal = match reason {
+            Reason::AccountSuspended => Refusal::AccountSuspended,
+            Reason::SubscriptionLapsed => Refusal::SubscriptionLapsed,
+            Reason::OverLimitEnded => Refusal::OverLimitEnded,
             _ => return missing(Missing::Account),
         };
-        return Wire::new(code, reason, message).precondition(subject);
+        return refused(&refusal, refusal.to_string());
     }
     Wire::new(Code::PermissionDenied, R::ActorLacksPermission, format!("the actor may not `{action}`"))
         .with("decision_reason", decision_reason_name(reason))
