@@ -39,7 +39,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use usher_domain::id::AccountId;
 use usher_policy::Catalogue;
@@ -82,6 +82,8 @@ pub struct Parts {
     pub passwords: Passwords,
     /// Says which accounts changed, for those who follow one.
     pub changes: broadcast::Sender<AccountId>,
+    /// Says that the database may be another one than before: what was read from it no longer leads anywhere.
+    pub histories: watch::Sender<()>,
     /// Wakes the worker that sends mails.
     pub mail_waits: Notify,
     pub counters: Counters,
@@ -104,6 +106,13 @@ impl App {
 
     pub fn set_epoch(&self, epoch: &str) {
         self.epoch.store(Arc::new(epoch.to_owned()));
+    }
+
+    /// Begins anew: the database may be another one than before. Memory goes, and whoever follows an account takes a
+    /// snapshot.
+    pub fn begin_anew(&self) {
+        self.standings.clear();
+        self.histories.send_replace(());
     }
 
     /// Tells this server and the others that a committed change took an account to this revision.

@@ -86,7 +86,9 @@ pub enum Error {
     RateLimited { retry_after: Duration },
     #[error("the server has more in hand than it takes")]
     Overloaded,
-    #[error("the events after this revision are too many; take a snapshot")]
+    #[error(
+        "the events after this revision are too many, or of a database that was restored; take a snapshot"
+    )]
     CursorTooOld,
     #[error("the events were not read fast enough")]
     SlowReader,

@@ -110,6 +110,7 @@ pub async fn build_app(config: &Config, clock: Clock) -> Result<App, StartError>
         page_tokens: PageTokens::new(key),
         passwords: Passwords::new(PASSWORDS_AT_ONCE)?,
         changes: tokio::sync::broadcast::channel(1024).0,
+        histories: tokio::sync::watch::Sender::new(()),
         mail_waits: tokio::sync::Notify::new(),
         counters: Counters::default(),
         closing: CancellationToken::new(),

@@ -3,14 +3,17 @@
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use tokio_stream::StreamExt as _;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
+use tonic::{Code, Status, Streaming};
 use usher_storage::{ConnectOptions, Poller};
 use usher_tests::cluster::Cluster;
 use usher_tests::harness::channel;
+use usher_tests::pb::audit_service_client::AuditServiceClient;
 use usher_tests::pb::authorization_service_client::AuthorizationServiceClient;
 use usher_tests::pb::consistency::Requirement;
 use usher_tests::pb::member_service_client::MemberServiceClient;
+use usher_tests::pb::watch_events_request::Start;
 use usher_tests::process::usher;
 use usher_tests::{INTEGRATE_IO, Platform, Process, Refused, acting, cast, pb};
 
@@ -183,6 +186,10 @@ async fn a_running_server_follows_a_new_epoch() {
     cast::fill(&connection, "acme", INTEGRATE_IO, 20).await;
     let token = check(&connection, "reader", None).await.unwrap().consistency_token;
     check(&connection, "reader", Some(&token)).await.unwrap();
+    let mut followers = Vec::new();
+    for start in [None, Some(Start::AfterRevision(0)), Some(Start::Snapshot(true))] {
+        followers.push(follow(&connection, start).await);
+    }
     bump(&database.url);
     let started = Instant::now();
     while check(&connection, "reader", Some(&token)).await.is_ok() {
@@ -191,6 +198,32 @@ async fn a_running_server_follows_a_new_epoch() {
     }
     let renewed = check(&connection, "reader", None).await.unwrap();
     check(&connection, "reader", Some(&renewed.consistency_token)).await.unwrap();
+    for follower in followers {
+        let refused = Refused::of(&cut(follower).await);
+        assert_eq!((refused.code, refused.reason.as_str()), (Code::OutOfRange, "CURSOR_TOO_OLD"));
+    }
+    // From a snapshot it goes on.
+    let mut follower = follow(&connection, Some(Start::Snapshot(true))).await;
+    let message = follower.next().await.unwrap().unwrap();
+    assert_eq!(message.revision, renewed.revision);
+}
+
+async fn follow(channel: &Channel, start: Option<Start>) -> Streaming<pb::WatchEventsResponse> {
+    let request = pb::WatchEventsRequest { account_id: "acme".to_owned(), start };
+    AuditServiceClient::new(channel.clone()).watch_events(request).await.unwrap().into_inner()
+}
+
+/// Why a stream ends.
+async fn cut(mut follower: Streaming<pb::WatchEventsResponse>) -> Status {
+    let read_on = async {
+        loop {
+            match follower.next().await.expect("a reason") {
+                Ok(_) => {}
+                Err(status) => return status,
+            }
+        }
+    };
+    tokio::time::timeout(SEEN_MAX, read_on).await.expect("the follower is cut")
 }
 
 #[test]

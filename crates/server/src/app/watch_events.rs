@@ -64,6 +64,7 @@ pub type Watching = mpsc::Receiver<Result<Told, Error>>;
 /// # Errors
 /// `Missing(Account)`, `CursorTooOld`, `RevisionInFuture`.
 pub async fn watch_events(app: App, _caller: Caller, command: WatchEvents) -> Result<Watching, Error> {
+    let mut histories = app.histories.subscribe();
     let now = app.clock.now();
     let current = app
         .store
@@ -88,7 +89,11 @@ pub async fn watch_events(app: App, _caller: Caller, command: WatchEvents) -> Re
     let changes = app.changes.subscribe();
     let follower = Follower { app, account: command.account_id, sender };
     tokio::spawn(async move {
-        let ended = follower.run(command.start, current, changes).await;
+        let ended = tokio::select! {
+            ended = follower.run(command.start, current, changes) => ended,
+            // Revisions of the former history may be other changes now, and a part of what was told never was.
+            _ = histories.changed() => Err(Error::CursorTooOld),
+        };
         if let (Err(error), Ok(last_word)) = (ended, last_word) {
             tracing::info!(account_id = %follower.account, %error, "a follower is cut off");
             last_word.send(Err(error));

@@ -84,14 +84,18 @@ fn apply(app: &App, polled: &Polled, began: Moment, seen: &mut Seen) {
         || before.as_ref().is_some_and(|(history, _)| *history != polled.history);
     let restarted = before.is_some_and(|(_, start)| start != polled.start);
     if is_other {
-        tracing::error!("the database was restored or failed over: everything in memory is dropped");
+        tracing::error!(
+            "the database was restored or failed over: everything in memory is dropped, and followers are cut"
+        );
         app.set_epoch(&polled.epoch);
     } else if restarted {
         // Its files may have been exchanged meanwhile, and nothing else would show it.
-        tracing::warn!("the database was restarted: everything in memory is read again");
+        tracing::warn!(
+            "the database was restarted: everything in memory is read again, and followers are cut"
+        );
     }
     if is_other || restarted {
-        app.standings.clear();
+        app.begin_anew();
         return;
     }
     if polled.foreign > 0 && !std::mem::replace(&mut seen.has_foreign, true) {
@@ -107,6 +111,7 @@ fn apply(app: &App, polled: &Polled, began: Moment, seen: &mut Seen) {
     }
     if !app.standings.polled(&polled.changed, began) {
         tracing::error!("an account's history differs from what was seen: everything in memory is dropped");
+        app.begin_anew();
     }
 }
 
