@@ -85,6 +85,16 @@ impl Cluster {
         server.wait().expect("it was started here");
     }
 
+    /// Makes of it, while it does not run, a standby of nobody: it answers reads once it is resumed, until somebody
+    /// calls `pg_promote()`.
+    ///
+    /// # Panics
+    /// When it runs, or its files cannot be written.
+    pub fn demote(&self) {
+        assert!(self.server().is_none(), "it runs");
+        File::create(self.data().join("standby.signal")).expect("a file in the data directory");
+    }
+
     pub fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
     }

@@ -70,6 +70,10 @@ fn from_sqlx(error: &sqlx::Error) -> Option<Error> {
             Some("57014" | "57P01" | "57P02" | "57P03" | "53300" | "25P03") => {
                 Some(Error::Unavailable(database.to_string()))
             }
+            // read-only transaction; what a standby does not support, as nothing else here is unsupported
+            Some("25006" | "0A000") => {
+                Some(Error::Unavailable(format!("it is a standby, or read-only: {database}")))
+            }
             // SQLite: busy and locked, with their extended codes
             Some(code) if code.parse::<u32>().is_ok_and(|n| n < 10_000 && matches!(n & 0xff, 5 | 6)) => {
                 Some(Error::Contention(database.to_string()))

@@ -4,10 +4,13 @@
 //! have used before. So nothing may be kept on a connection: time limits are set in each transaction, statements
 //! are prepared anew in each, and none is executed outside of one, because it is prepared and executed in two
 //! steps between which the connection may change.
+//!
+//! A standby answers reads of a moment ago, and nobody would notice: it is refused, at each connection, and behind a
+//! pooler, which may be pointed to another server while connections to it live on, in each transaction.
 
 use std::time::Duration;
 
-use sea_orm::sqlx::{self, Connection as _};
+use sea_orm::sqlx::{self, Connection as _, Row as _};
 use sea_orm::{
     AccessMode, ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, IsolationLevel,
     TransactionOptions, TransactionTrait as _,
@@ -46,8 +49,9 @@ pub(crate) fn pool_options(options: &ConnectOptions) -> sea_orm::ConnectOptions 
     // sqlx 0.9 returns a connection by a ping without a time limit and keeps the pool's permit
     // meanwhile; a silent network would leak every permit for good (transact-rs/sqlx#4349). An
     // error here closes the connection hard.
-    connect.map_sqlx_postgres_pool_opts(|pool| {
-        pool.after_release(|connection, _| Box::pin(lives(connection)))
+    connect.map_sqlx_postgres_pool_opts(move |pool| {
+        pool.after_connect(move |connection, _| Box::pin(require_primary(connection, pooler)))
+            .after_release(|connection, _| Box::pin(lives(connection)))
             // The same before use, even a moment later: a database that was restarted in between would fail the
             // call that comes first. sqlx's own test would wait for a dead one as long as a call may wait.
             .test_before_acquire(false)
@@ -55,6 +59,19 @@ pub(crate) fn pool_options(options: &ConnectOptions) -> sea_orm::ConnectOptions 
     });
     connect.test_before_acquire(false);
     connect
+}
+
+/// A server that was a primary when a connection was made is one as long as the connection lives.
+async fn require_primary(connection: &mut sqlx::PgConnection, pooler: bool) -> Result<(), sqlx::Error> {
+    if !pooler && is_standby(connection).await? {
+        return Err(sqlx::Error::Configuration("the server is a standby; name the primary".into()));
+    }
+    Ok(())
+}
+
+/// Whether the server repeats what another one does. Prepares nothing.
+pub(crate) async fn is_standby(connection: &mut sqlx::PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::raw_sql("SELECT pg_is_in_recovery()").fetch_one(connection).await?.try_get(0)
 }
 
 /// Whether the connection answers, soon.
@@ -93,6 +110,8 @@ pub(crate) async fn begin(
 fn pooled_preamble(write: bool) -> String {
     let mut sql = String::new();
     if !write {
+        // A standby refuses the first; with it reads fail there as changes do.
+        sql.push_str("SET TRANSACTION READ WRITE; ");
         sql.push_str("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; ");
     }
     for (name, limit) in TIMEOUTS_MS {

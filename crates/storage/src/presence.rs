@@ -10,7 +10,8 @@ use sea_orm::sqlx::{self, Connection as _};
 use tokio::sync::watch;
 
 use crate::error::Error;
-use crate::store::{Engine, Store};
+use crate::postgres::is_standby;
+use crate::store::{ConnectOptions, Engine, Store};
 
 /// How long a look at the server may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -72,9 +73,7 @@ impl Store {
     pub async fn probe(&self) -> bool {
         let is_there = match self.engine() {
             Engine::Sqlite => true,
-            Engine::Postgres => {
-                tokio::time::timeout(PROBE_TIMEOUT, answers(&self.options().url)).await == Ok(true)
-            }
+            Engine::Postgres => look(self.options()).await == Sight::There,
         };
         if is_there {
             self.is_there().await;
@@ -92,16 +91,36 @@ impl Store {
     }
 }
 
-async fn answers(url: &str) -> bool {
-    let Ok(options) = PgConnectOptions::from_str(url) else { return false };
-    // A pooler does not know all parameters.
-    let options = options.application_name("usher probe").extra_float_digits(None);
-    match PgConnection::connect_with(&options).await {
-        Ok(connection) => connection.close().await.is_ok(),
-        // It starts, stops, or recovers.
-        Err(sqlx::Error::Database(error)) => {
-            !matches!(error.code().as_deref(), Some("57P01" | "57P02" | "57P03"))
+/// What a look at the server came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sight {
+    There,
+    Standby,
+    Away,
+}
+
+/// Looks at the server on a connection of its own.
+pub(crate) async fn look(options: &ConnectOptions) -> Sight {
+    let looked = tokio::time::timeout(PROBE_TIMEOUT, answer(options)).await;
+    match looked {
+        Ok(Ok(sight)) => sight,
+        // Too many connections, perhaps; but not that it starts, stops, or recovers.
+        Ok(Err(sqlx::Error::Database(error)))
+            if !matches!(error.code().as_deref(), Some("57P01" | "57P02" | "57P03")) =>
+        {
+            Sight::There
         }
-        Err(_) => false,
+        Ok(Err(_)) | Err(_) => Sight::Away,
     }
+}
+
+async fn answer(options: &ConnectOptions) -> Result<Sight, sqlx::Error> {
+    // A pooler does not know all parameters.
+    let connect = PgConnectOptions::from_str(&options.url)?;
+    let connect = connect.application_name("usher probe").extra_float_digits(None);
+    let mut connection = PgConnection::connect_with(&connect).await?;
+    // A pooler that is merely busy would let the question wait.
+    let is_standby = !options.pooler && is_standby(&mut connection).await?;
+    connection.close().await?;
+    Ok(if is_standby { Sight::Standby } else { Sight::There })
 }

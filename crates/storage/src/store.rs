@@ -12,7 +12,7 @@ use sea_orm::{
 use tokio::sync::Semaphore;
 
 use crate::error::Error;
-use crate::presence::Presence;
+use crate::presence::{Presence, Sight, look};
 use crate::{migration, postgres};
 
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -281,13 +281,19 @@ fn lock_file(database: &Path) -> Result<File, Error> {
 }
 
 async fn postgres(options: &ConnectOptions) -> Result<Store, Error> {
-    let connection = Database::connect(postgres::pool_options(options)).await.map_err(|e| {
-        let hint = match e.to_string().contains("unsupported startup parameter") {
-            true => "it is a pooler: set `database.pooler`",
-            false => "check `database.url`",
-        };
-        Error::Unavailable(format!("cannot connect to PostgreSQL: {e}; {hint}"))
-    })?;
+    let connection = match Database::connect(postgres::pool_options(options)).await {
+        Ok(connection) => connection,
+        Err(e) => {
+            let hint = match e.to_string().contains("unsupported startup parameter") {
+                true => "it is a pooler: set `database.pooler`",
+                false if look(options).await == Sight::Standby => {
+                    "it is a standby: name the primary in `database.url`"
+                }
+                false => "check `database.url`",
+            };
+            return Err(Error::Unavailable(format!("cannot connect to PostgreSQL: {e}; {hint}")));
+        }
+    };
     Ok(Store {
         pool: Arc::new(RwLock::new(connection)),
         engine: Engine::Postgres,

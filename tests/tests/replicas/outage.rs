@@ -7,6 +7,7 @@ use usher_tests::cluster::Cluster;
 use usher_tests::harness::channel;
 use usher_tests::pb::authorization_service_client::AuthorizationServiceClient;
 use usher_tests::pb::member_service_client::MemberServiceClient;
+use usher_tests::process::usher;
 use usher_tests::proxy::{Proxy, Whom};
 use usher_tests::{INTEGRATE_IO, Platform, Process, Refused, acting, cast, pb};
 
@@ -149,6 +150,27 @@ async fn an_operator_may_let_checks_go_on_and_they_say_so() {
         "first fresh, then stale: {stale:?}"
     );
     alone.cluster.resume();
+    alone.heals().await;
+}
+
+/// As when a name leads to a replica after a failover: what it answers may be of a while ago, and it says so to nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_is_refused_until_it_is_promoted() {
+    if !ready() {
+        return;
+    }
+    let alone = Alone::start(&[]).await;
+    alone.cluster.stop();
+    alone.cluster.demote();
+    alone.cluster.resume();
+    assert_eq!(alone.cluster.sql("SELECT count(*) > 0 FROM account"), ["t"], "it answers reads");
+    until_unavailable(&alone, Instant::now()).await;
+    is_unavailable(&alone.check("nobody").await.unwrap_err());
+    is_unavailable(&alone.change_role("editor").await.unwrap_err());
+    let refused = usher(&["migrate", "--database-url", &alone.cluster.url()]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("it is a standby"), "{said}");
+    alone.cluster.sql("SELECT pg_promote()");
     alone.heals().await;
 }
 

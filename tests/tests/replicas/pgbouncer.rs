@@ -6,6 +6,7 @@ use futures::StreamExt as _;
 use tempfile::TempDir;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
+use usher_storage::{ConnectOptions, Error, Store};
 use usher_tests::cast::{self, inviting, joining};
 use usher_tests::cluster::Cluster;
 use usher_tests::harness::channel;
@@ -66,6 +67,27 @@ async fn two_servers_behind_a_pooler_do_all_they_do_without() {
     }
     for log in [cluster.log(), pooler.log()] {
         assert!(!log.contains("prepared statement"), "{log}");
+    }
+}
+
+/// The pooler keeps its own connections to us, whichever server it leads to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_behind_a_pooler_is_refused() {
+    if !ready() {
+        return;
+    }
+    let cluster = Cluster::start(&[]);
+    let Some(pooler) = PgBouncer::start(&cluster, CONNECTIONS) else { return };
+    let mut options = ConnectOptions::new(pooler.url());
+    options.pooler = true;
+    let store = Store::connect(&options).await.unwrap();
+    store.migrate().await.unwrap();
+    store.pending_migrations().await.unwrap();
+    cluster.stop();
+    cluster.demote();
+    cluster.resume();
+    for refused in [store.pending_migrations().await.map(drop), store.migrate().await] {
+        assert!(matches!(&refused, Err(Error::Unavailable(why)) if why.contains("standby")), "{refused:?}");
     }
 }
 
