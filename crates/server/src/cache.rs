@@ -201,6 +201,12 @@ impl Standings {
         subject: Option<&UserId>,
         freshness: Freshness,
     ) -> Result<Found, Error> {
+        if store.is_known_away() {
+            // At once: whoever waited for a connection would hold a place among the calls in hand, and few would be
+            // answered. The poller goes on looking.
+            let away = usher_storage::Error::Unavailable("it is known to be away".into());
+            return self.outlive(account, subject, freshness, away);
+        }
         self.counts.direct.fetch_add(1, Ordering::Relaxed);
         let read = tokio::time::timeout(LOAD_TIMEOUT, store.standing(account, subject)).await;
         let read =

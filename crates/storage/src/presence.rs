@@ -29,6 +29,10 @@ impl Presence {
         Self(watch::Sender::new(true))
     }
 
+    fn is_away(&self) -> bool {
+        !*self.0.borrow()
+    }
+
     /// Returns whether that was not known.
     fn set(&self, is_there: bool) -> bool {
         self.0.send_if_modified(|known| std::mem::replace(known, is_there) != is_there)
@@ -81,6 +85,11 @@ impl Store {
             self.presence().set(false);
         }
         is_there
+    }
+
+    /// Whether the database is known to be away. Somebody must go on looking: see [`Store::probe`].
+    pub fn is_known_away(&self) -> bool {
+        self.presence().is_away()
     }
 
     /// The database has just answered somebody.

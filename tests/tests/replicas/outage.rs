@@ -153,6 +153,38 @@ async fn an_operator_may_let_checks_go_on_and_they_say_so() {
     alone.heals().await;
 }
 
+/// Who waited for the database before memory is asked would hold a place among the calls in hand meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_database_is_away_memory_answers_many_at_once() {
+    const AT_ONCE: usize = 200;
+    if !ready() {
+        return;
+    }
+    let alone = Alone::start(&["cache.staleness_max_ms=1000", "cache.outage_grace_ms=60000"]).await;
+    alone.check("reader").await.unwrap();
+    alone.cluster.stop();
+    let since = Instant::now();
+    while !alone.check("reader").await.unwrap().stale {
+        assert!(since.elapsed() < HEAL_MAX, "the database is not missed");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // Until it is known to be away, one may wait for it.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let asked = Instant::now();
+    let checks = (0..AT_ONCE).map(|_| async {
+        let asked = Instant::now();
+        assert!(alone.check("reader").await.unwrap().stale);
+        asked.elapsed()
+    });
+    let took = futures::future::join_all(checks).await;
+    let quickest = took.into_iter().min().unwrap();
+    println!("{AT_ONCE} checks without the database took {:?}, the quickest {quickest:?}", asked.elapsed());
+    // What a call waits for a database that is away is twice as long. The slowest tell of this machine only.
+    assert!(quickest < Duration::from_millis(50), "{quickest:?}");
+    alone.cluster.resume();
+    alone.heals().await;
+}
+
 /// As when a name leads to a replica after a failover: what it answers may be of a while ago, and it says so to nobody.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_standby_is_refused_until_it_is_promoted() {
