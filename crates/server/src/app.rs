@@ -62,6 +62,8 @@ pub struct Choices {
     pub mails_per_hour: u32,
     /// A follower that takes nothing for so long is cut off.
     pub slow_reader: Duration,
+    /// The most that one answer may take.
+    pub answer_bytes: usize,
 }
 
 /// How long a request id is remembered: payment systems repeat their messages for days.

@@ -105,6 +105,7 @@ pub async fn build_app(config: &Config, clock: Clock) -> Result<App, StartError>
             oauth_issuers: config.oauth.issuers.clone(),
             mails_per_hour: config.mail.account_hourly_max,
             slow_reader: Duration::from_secs(config.limits.slow_reader_seconds),
+            answer_bytes: config.limits.response_bytes,
         },
         epoch: ArcSwap::from_pointee(epoch),
         page_tokens: PageTokens::new(key),

@@ -15,7 +15,7 @@ use usher_tests::pb::watch_events_request::Start;
 use usher_tests::pb::watch_events_response::Content;
 use usher_tests::process::usher;
 use usher_tests::{
-    DATAIMPORTER, Engine, INTEGRATE_IO, Platform, Process, Refused, Usher, both_engines, pb, refused,
+    DATAIMPORTER, Engine, INTEGRATE_IO, Platform, Process, Refused, Usher, acting, both_engines, pb, refused,
 };
 
 use crate::changes::figures;
@@ -51,16 +51,24 @@ async fn next(stream: &mut Streaming<pb::WatchEventsResponse>) -> (i64, Content)
     }
 }
 
-/// Reads changes until a revision; each with the kinds of its events.
+/// Reads changes until a revision; each, from however many messages, with the kinds of its events.
 async fn changes_to(
     stream: &mut Streaming<pb::WatchEventsResponse>,
     revision: i64,
 ) -> Vec<(i64, Vec<String>)> {
-    let mut seen = Vec::new();
+    let (mut seen, mut begun) = (Vec::new(), Vec::new());
     while seen.last().is_none_or(|(last, _)| *last < revision) {
-        let (revision, Content::Changes(changes)) = next(stream).await else { panic!("no changes") };
-        assert!(changes.events.iter().all(|event| event.revision == revision), "{changes:?}");
-        seen.push((revision, changes.events.into_iter().map(|event| event.kind).collect()));
+        let (complete, Content::Changes(changes)) = next(stream).await else { panic!("no changes") };
+        let revision = changes.events[0].revision;
+        for event in changes.events {
+            assert_eq!((event.revision, event.index as usize), (revision, begun.len()));
+            begun.push(event.kind);
+        }
+        if complete == revision {
+            seen.push((revision, std::mem::take(&mut begun)));
+        } else {
+            assert_eq!(complete, revision - 1, "it is not complete before its last message");
+        }
     }
     seen
 }
@@ -155,7 +163,8 @@ async fn a_snapshot_in_parts_has_every_member_once(engine: Engine) {
     assert_eq!(changes_to(&mut stream, at + 2).await.len(), 2);
 }
 
-/// More events than one look takes: closing an account ends all of its invitations in one revision.
+/// More events than one look takes, and more than one message may: closing an account ends all of its invitations
+/// in one revision, each with the note.
 async fn a_revision_of_any_size_comes_whole(engine: Engine) {
     let usher = Usher::start(engine).await;
     usher.found("acme", DATAIMPORTER, 1000).await;
@@ -168,11 +177,40 @@ async fn a_revision_of_any_size_comes_whole(engine: Engine) {
     futures::StreamExt::buffer_unordered(calls, 4).collect::<Vec<_>>().await;
     let (_, at) = figures(&usher, "acme").await;
     let mut stream = watch(&usher, "acme", Some(Start::AfterRevision(at))).await;
-    usher.close_account("acme").await;
+    let note = "𝄞".repeat(500);
+    let request = pb::CloseAccountRequest { account_id: "acme".to_owned(), note, ..Default::default() };
+    usher.accounts().close_account(request).await.unwrap();
     let seen = changes_to(&mut stream, at + 1).await;
     assert_eq!(seen.len(), 1);
     assert_eq!(seen[0].1.len(), invitations + 1);
-    drop(stream);
+    // Nobody follows a closed account; this one only served to make a large revision.
+    usher.database.execute("UPDATE account SET state = 'active' WHERE id = 'acme'");
+    // Who is cut off within it goes on after what they were complete for, and gets it whole again.
+    let mut cut = watch(&usher, "acme", Some(Start::AfterRevision(at))).await;
+    let (complete, _) = next(&mut cut).await;
+    assert_eq!(complete, at);
+    let mut again = watch(&usher, "acme", Some(Start::AfterRevision(complete))).await;
+    assert_eq!(changes_to(&mut again, at + 1).await, seen);
+    // A page of the log takes no more than an answer may either, and says that there is more.
+    let mut page = pb::ListEventsRequest {
+        account_id: "acme".to_owned(),
+        acting: acting(Platform),
+        page_size: 500,
+        ..Default::default()
+    };
+    let (mut listed, mut sizes) = (Vec::new(), Vec::new());
+    loop {
+        let told = usher.audit().list_events(page.clone()).await.unwrap().into_inner();
+        sizes.push(told.events.len());
+        listed.extend(told.events.into_iter().map(|event| (event.revision, event.index)));
+        page.page_token = told.next_page_token;
+        if page.page_token.is_empty() {
+            break;
+        }
+    }
+    assert!(sizes[0] < 500 && listed.is_sorted_by(|later, earlier| later > earlier), "{sizes:?}");
+    assert_eq!(listed.iter().filter(|(revision, _)| *revision > at).count(), invitations + 1);
+    drop((stream, cut, again));
     usher.stop().await;
 }
 

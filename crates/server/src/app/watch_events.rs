@@ -13,6 +13,7 @@ use usher_storage::{EventFilter, EventRow, PAGE_SIZE_MAX, Tx};
 
 use super::App;
 use super::access::Access;
+use super::events::wire_bytes;
 use super::view::{LicensesView, MemberView, SubscriptionView, licenses, member_view};
 use crate::error::Error;
 
@@ -21,6 +22,9 @@ const WAITING_MAX: usize = 16;
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How often changes are looked for when nobody says that there are some.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// What the events of one message may take: with [`WAITING_MAX`] of them a slow reader costs 1 MiB, and a
+/// revision of any size passes the limit of answers.
+const MESSAGE_BYTES_MAX: usize = 64 << 10;
 /// A follower further behind than this takes a snapshot: that is less to read.
 const BEHIND_MAX: i64 = 100_000;
 
@@ -45,7 +49,7 @@ pub struct Told {
 
 pub enum Content {
     Snapshot(Box<Snapshot>),
-    /// All events of one revision.
+    /// Events of one revision, all that are left of it if the message carries that revision; at least one.
     Changes(Vec<EventRow>),
     Heartbeat,
 }
@@ -108,6 +112,20 @@ struct Follower {
     sender: mpsc::Sender<Result<Told, Error>>,
 }
 
+/// How far a follower is.
+struct Place {
+    /// The revision that they are complete for.
+    complete: i64,
+    /// The revision and index of the last event that they were told.
+    last: (i64, u32),
+}
+
+impl Place {
+    fn after(revision: i64) -> Self {
+        Self { complete: revision, last: (revision, u32::MAX) }
+    }
+}
+
 /// The reader is gone: not an error, but the end.
 struct Gone;
 
@@ -118,20 +136,17 @@ impl Follower {
         current: i64,
         mut changes: tokio::sync::broadcast::Receiver<AccountId>,
     ) -> Result<(), Error> {
-        let mut complete = match start {
+        let mut place = Place::after(match start {
             Start::After(revision) => revision,
             Start::Now => current,
             Start::Snapshot => self.snapshot().await?,
-        };
+        });
         let mut beat = Instant::now() + HEARTBEAT;
         loop {
-            match self.changes(complete).await? {
-                Some(revision) if revision > complete => {
-                    complete = revision;
-                    beat = Instant::now() + HEARTBEAT;
-                }
-                Some(_) => {
-                    if !self.wait(&mut changes, complete, &mut beat).await? {
+            match self.changes(&mut place).await? {
+                Some(true) => beat = Instant::now() + HEARTBEAT,
+                Some(false) => {
+                    if !self.wait(&mut changes, place.complete, &mut beat).await? {
                         return Ok(());
                     }
                 }
@@ -196,57 +211,30 @@ impl Follower {
             .await
     }
 
-    /// Tells the changes after a revision; where that leads, or `None` when the reader is gone.
-    async fn changes(&self, after: i64) -> Result<Option<i64>, Error> {
+    /// Tells what comes after a place, and whether anything did; `None` when the reader is gone.
+    async fn changes(&self, place: &mut Place) -> Result<Option<bool>, Error> {
         let stream = Stream::Account(self.account.to_string());
-        let filter = EventFilter::default();
-        let mut complete = after;
-        let read = async |tx: &Tx| {
-            Ok::<_, Error>(tx.event_list(&stream, &filter, Some((after, u32::MAX)), PAGE_SIZE_MAX).await?)
-        };
-        let events = self.app.store.read(read).await?;
-        let full = events.len() == PAGE_SIZE_MAX as usize;
-        let last = events.last().map(|row| row.event.revision);
-        let mut by_revision: Vec<Vec<EventRow>> = Vec::new();
-        for row in events {
-            match by_revision.last_mut() {
-                Some(same) if same[0].event.revision == row.event.revision => same.push(row),
-                _ => by_revision.push(vec![row]),
+        let (filter, after) = (EventFilter::default(), Some(place.last));
+        let read =
+            async |tx: &Tx| Ok::<_, Error>(tx.event_list(&stream, &filter, after, PAGE_SIZE_MAX + 1).await?);
+        let mut events = self.app.store.read(read).await?;
+        // One more than is told says whether the last revision goes on.
+        let beyond = events.split_off(events.len().min(PAGE_SIZE_MAX as usize));
+        let beyond = beyond.first().map(|row| row.event.revision);
+        let any = !events.is_empty();
+        let mut parts = parts(events).into_iter().peekable();
+        while let Some(part) = parts.next() {
+            let next = parts.peek().map_or(beyond, |next| Some(next[0].event.revision));
+            let last = &part[part.len() - 1].event;
+            if next != Some(last.revision) {
+                place.complete = last.revision;
             }
-        }
-        // A page may cut the last revision in two; it is read whole the next time, or if it is all there is,
-        // at once.
-        if full && by_revision.len() > 1 && last.is_some() {
-            by_revision.pop();
-        } else if full && let [rows] = by_revision.as_mut_slice() {
-            self.complete(&stream, rows).await?;
-        }
-        for rows in by_revision {
-            let revision = rows[0].event.revision;
-            if self.tell(revision, Content::Changes(rows)).await?.is_err() {
+            place.last = (last.revision, last.index);
+            if self.tell(place.complete, Content::Changes(part)).await?.is_err() {
                 return Ok(None);
             }
-            complete = revision;
         }
-        Ok(Some(complete))
-    }
-
-    /// Reads the rest of a revision that fills a page.
-    async fn complete(&self, stream: &Stream, rows: &mut Vec<EventRow>) -> Result<(), Error> {
-        let filter = EventFilter::default();
-        while let Some(last) = rows.last() {
-            let (revision, index) = (last.event.revision, last.event.index);
-            let read = async |tx: &Tx| {
-                Ok::<_, Error>(tx.event_list(stream, &filter, Some((revision, index)), PAGE_SIZE_MAX).await?)
-            };
-            let more = self.app.store.read(read).await?;
-            let before = rows.len();
-            rows.extend(more.into_iter().take_while(|row| row.event.revision == revision));
-            if rows.len() - before < PAGE_SIZE_MAX as usize {
-                break;
-            }
-        }
-        Ok(())
+        Ok(Some(any))
     }
 
     /// Waits until the account may have changed, beating the heart meanwhile; false when the reader is
@@ -278,4 +266,23 @@ impl Follower {
             }
         }
     }
+}
+
+/// Splits events into messages, each of one revision.
+fn parts(events: Vec<EventRow>) -> Vec<Vec<EventRow>> {
+    let (mut parts, mut bytes) = (Vec::<Vec<EventRow>>::new(), 0);
+    for row in events {
+        let size = wire_bytes(&row);
+        bytes += size;
+        match parts.last_mut() {
+            Some(part) if part[0].event.revision == row.event.revision && bytes <= MESSAGE_BYTES_MAX => {
+                part.push(row);
+            }
+            _ => {
+                bytes = size;
+                parts.push(vec![row]);
+            }
+        }
+    }
+    parts
 }

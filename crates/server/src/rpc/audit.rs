@@ -204,3 +204,67 @@ fn kind(value: serde_json::Value) -> Kind {
         other => Kind::StringValue(other.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use prost::Message as _;
+    use usher_domain::event::{Event, Personal};
+    use usher_domain::time::Time;
+
+    use super::*;
+    use crate::app::events::wire_bytes;
+
+    const TEXT: &str = "\\PC{0,300}";
+
+    fn some_facts() -> impl Strategy<Value = Facts> {
+        let value = prop_oneof![
+            TEXT.prop_map(serde_json::Value::from),
+            any::<i64>().prop_map(serde_json::Value::from),
+            any::<bool>().prop_map(serde_json::Value::from),
+            proptest::collection::vec(TEXT, 0..3).prop_map(serde_json::Value::from),
+        ];
+        proptest::collection::btree_map(prop_oneof![TEXT, Just("operator_id".to_owned())], value, 0..4)
+    }
+
+    prop_compose! {
+        fn some_row()(
+            texts in proptest::collection::vec(TEXT, 6),
+            revision in any::<i64>(),
+            index in any::<u32>(),
+            actor_id in proptest::option::of(TEXT),
+            before in some_facts(),
+            after in some_facts(),
+            personal in proptest::option::of(some_facts()),
+        ) -> EventRow {
+            let text = |at: usize| texts[at].clone();
+            EventRow {
+                event: Event {
+                    stream: Stream::Account(text(0)),
+                    revision,
+                    index,
+                    time: Time::MAX,
+                    kind: text(1),
+                    caller: text(2),
+                    actor_id,
+                    subject_id: text(3),
+                    request_id: text(4),
+                    note: text(5),
+                    before,
+                    after,
+                    personal_commitment: String::new(),
+                },
+                personal: personal.map(|facts| Personal { salt: String::new(), facts }),
+                hash: "0".repeat(64),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_event_takes_no_more_than_it_is_counted_for(row in some_row()) {
+            let counted = wire_bytes(&row);
+            prop_assert!(event(row).encoded_len() <= counted);
+        }
+    }
+}
