@@ -21,6 +21,8 @@ const CHANNEL: &str = "usher_changes";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a poll may take.
 const POLL_TIMEOUT: Duration = Duration::from_millis(800);
+/// How often in a row the changed rows may not come in that time.
+const LATE_MAX: u32 = 3;
 /// After so long without a wake the connection may be one that went silent, and is made anew.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// How long a writer tries to wake the others.
@@ -86,6 +88,8 @@ pub struct Poller {
     connection: Option<DatabaseConnection>,
     /// Every transaction before this was over at the last successful poll.
     xmin: Option<i64>,
+    /// How often, since then, the rows after that mark did not come in time.
+    late: u32,
 }
 
 impl Poller {
@@ -95,7 +99,7 @@ impl Poller {
         let options =
             ConnectOptions { connections_max: 1, acquire_timeout: CONNECT_TIMEOUT, ..options.clone() };
         let connection = Some(connect(&options).await?);
-        Ok(Self { options, connection, xmin: None })
+        Ok(Self { options, connection, xmin: None, late: 0 })
     }
 
     /// The changes since the last successful poll; the first one finds none and only sets the mark.
@@ -114,6 +118,12 @@ impl Poller {
         Ok(polled)
     }
 
+    /// Whether there is more after the mark than can be read in time. It only grows, so polls will not end well any
+    /// more: a new poller, without a mark, must begin anew.
+    pub fn cannot_catch_up(&self) -> bool {
+        self.late >= LATE_MAX
+    }
+
     async fn read(&mut self, connection: &DatabaseConnection) -> Result<Polled, Error> {
         let tx = postgres::begin(connection, false, self.options.pooler).await?;
         let snapshot = Statement::from_string(DbBackend::Postgres, SNAPSHOT);
@@ -121,6 +131,8 @@ impl Poller {
         let snapshot = snapshot.ok_or_else(|| Error::corrupt("snapshot", "none"))?;
         let changed = match self.xmin {
             Some(xmin) => {
+                // Taken back below; a poll that takes too long does not come there.
+                self.late += 1;
                 let changed = Statement::from_sql_and_values(DbBackend::Postgres, CHANGED, [xmin.into()]);
                 ChangedRow::find_by_statement(changed).all(&tx).await?
             }
@@ -135,6 +147,7 @@ impl Poller {
             })
             .collect();
         let changed = changed?;
+        self.late = 0;
         let former = self.xmin.replace(snapshot.xmin);
         Ok(Polled {
             epoch: snapshot.epoch.unwrap_or_default(),

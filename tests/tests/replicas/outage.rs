@@ -1,5 +1,6 @@
 //! The database is away, or silent: what is still answered, for how long, and that everything heals.
 
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use tonic::{Code, Status};
@@ -67,6 +68,22 @@ impl Alone {
         told.map(|told| told.into_inner().revision)
     }
 
+    /// Keeps everybody else out of a table.
+    async fn hold_table(&self, table: &str) -> Child {
+        let hold = format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600)");
+        let holder = self.cluster.sql_meanwhile(&hold);
+        let started = Instant::now();
+        while self.cluster.sql(&format!("SELECT count(*) {}", held(table)))[0] != "1" {
+            assert!(started.elapsed() < HEAL_MAX, "the table is not locked");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        holder
+    }
+
+    fn release_table(&self, table: &str) {
+        self.cluster.sql(&format!("SELECT pg_terminate_backend(pid) {}", held(table)));
+    }
+
     /// Waits until checks and changes are answered again.
     async fn heals(&self) {
         let started = Instant::now();
@@ -80,6 +97,10 @@ impl Alone {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
+}
+
+fn held(table: &str) -> String {
+    format!("FROM pg_locks WHERE granted AND mode = 'AccessExclusiveLock' AND relation = '{table}'::regclass")
 }
 
 /// Unavailable, with the time to come back.
@@ -183,6 +204,35 @@ async fn while_the_database_is_away_memory_answers_many_at_once() {
     assert!(quickest < Duration::from_millis(50), "{quickest:?}");
     alone.cluster.resume();
     alone.heals().await;
+}
+
+/// Rows that cannot be read in time would be more at each poll. Here they are as long as somebody holds their table.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn polls_that_cannot_catch_up_begin_anew() {
+    if !ready() {
+        return;
+    }
+    let alone = Alone::start(&[]).await;
+    alone.check("reader").await.unwrap();
+    let mut holder = alone.hold_table("account").await;
+    let mut said = String::new();
+    let asked = Instant::now();
+    while !said.contains("polls cannot catch up") {
+        assert!(asked.elapsed() < HEAL_MAX, "{said}");
+        said.extend(alone.server.logged());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    alone.release_table("account");
+    holder.wait().unwrap();
+    alone.heals().await;
+    // It polls again: what others change is seen.
+    alone.cluster.sql("UPDATE member SET state = 'suspended' WHERE user_id = 'acme-reader'");
+    alone.cluster.sql("UPDATE account SET revision = revision + 1, nonce = nonce + 1, chg_xid = pg_current_xact_id()::text::bigint");
+    let asked = Instant::now();
+    while alone.check("reader").await.unwrap().decision() == pb::Decision::Allow {
+        assert!(asked.elapsed() < HEAL_MAX, "changes are not seen");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// As when a name leads to a replica after a failover: what it answers may be of a while ago, and it says so to nobody.
@@ -306,14 +356,7 @@ async fn a_batch_reads_several_standings_at_a_time_and_leaves_connections_for_ot
         return;
     }
     let alone = Alone::start(&[]).await;
-    let mut holder = alone
-        .cluster
-        .sql_meanwhile("BEGIN; LOCK TABLE member IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600)");
-    let held = "SELECT count(*) FROM pg_locks WHERE granted AND mode = 'AccessExclusiveLock' AND relation = 'member'::regclass";
-    let started = Instant::now();
-    while alone.cluster.sql(held)[0] != "1" {
-        assert!(started.elapsed() < HEAL_MAX, "the table is not locked");
-    }
+    let mut holder = alone.hold_table("member").await;
     let person = |number| pb::Subject { kind: Some(pb::subject::Kind::UserId(format!("p{number}"))) };
     let checks = (0..4 * READS_AT_ONCE).map(|number| pb::Check {
         subject: Some(person(number)),
@@ -334,9 +377,7 @@ async fn a_batch_reads_several_standings_at_a_time_and_leaves_connections_for_ot
     while asked.elapsed() < Duration::from_millis(700) {
         most = most.max(alone.cluster.sql(waiting)[0].parse().unwrap());
     }
-    alone
-        .cluster
-        .sql("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE granted AND mode = 'AccessExclusiveLock' AND relation = 'member'::regclass");
+    alone.release_table("member");
     holder.wait().unwrap();
     assert_eq!(most, READS_AT_ONCE);
     let told = batch.await.unwrap().unwrap().into_inner();
