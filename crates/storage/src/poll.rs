@@ -56,7 +56,7 @@ struct ChangedRow {
 }
 
 /// An account that changed since the poll before, or not long before that.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ChangedAccount {
     pub id: AccountId,
     pub revision: i64,

@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, reason = "figures are worth seeing")]
 
 mod clients;
+mod followers;
 mod history;
 mod judge;
 mod outage;

@@ -1,12 +1,13 @@
 //! Keeps the cache exact on several servers of one PostgreSQL: polls which accounts changed, under a
 //! lease, woken early by writers.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use usher_storage::{ConnectOptions, Error, Polled, Poller, Wakes};
+use usher_storage::{ChangedAccount, ConnectOptions, Error, Polled, Poller, Wakes};
 
 use crate::app::App;
 use crate::cache::Moment;
@@ -34,7 +35,7 @@ pub async fn run(app: App, options: ConnectOptions, every: Duration, stop: Cance
                 if std::mem::take(&mut is_away) {
                     tracing::info!("the database answers again; checks come from memory");
                 }
-                apply(&app, &polled, began, &mut seen);
+                apply(&app, polled, began, &mut seen);
             }
             Err(error) => {
                 if !std::mem::replace(&mut is_away, true) {
@@ -80,10 +81,13 @@ struct Seen {
     /// The server's history and when it started.
     server: Option<(String, String)>,
     has_foreign: bool,
+    /// As the last poll found them. As long as any transaction is open, each poll finds all changes since it began;
+    /// told each time, all followers would read five times a second.
+    changed: HashSet<ChangedAccount>,
 }
 
 /// Raises the floors and renews the lease; begins anew when the database is another one.
-fn apply(app: &App, polled: &Polled, began: Moment, seen: &mut Seen) {
+fn apply(app: &App, polled: Polled, began: Moment, seen: &mut Seen) {
     let (history, start) = (polled.history.clone(), polled.start.clone());
     let before = seen.server.replace((history, start));
     let is_other = polled.epoch != *app.epoch()
@@ -114,12 +118,15 @@ fn apply(app: &App, polled: &Polled, began: Moment, seen: &mut Seen) {
         );
     }
     for changed in &polled.changed {
-        let _ = app.changes.send(changed.id.clone());
+        if !seen.changed.contains(changed) {
+            let _ = app.changes.send(changed.id.clone());
+        }
     }
     if !app.standings.polled(&polled.changed, began) {
         tracing::error!("an account's history differs from what was seen: everything in memory is dropped");
         app.begin_anew();
     }
+    seen.changed = polled.changed.into_iter().collect();
 }
 
 /// Wakes the poller when somebody commits. Best effort: without it changes are seen at the next poll.
