@@ -229,7 +229,10 @@ impl Api {
             let command = message.parse(&mut parser);
             require_platform(&caller, &parser)?;
             let command = parser.finish(command)?;
-            let work = use_case(self.app.clone(), Caller::clone(&caller), command);
+            let app = self.app.clone();
+            let work = use_case(app.clone(), Caller::clone(&caller), command);
+            // In the task, which goes on when the client is gone.
+            let work = async move { work.await.inspect_err(|error| doubt(&app, error)) };
             let done = self.work.spawn(work.in_current_span());
             joined(done.await)
         };
@@ -254,6 +257,13 @@ impl Api {
     fn refuse(&self, error: &Error, account: &str) -> Status {
         self.app.counters.refused(status::reason(error).into());
         status::status(error, account)
+    }
+}
+
+/// Whether a change was made may be unknown.
+fn doubt(app: &App, error: &Error) {
+    if matches!(error, Error::Store(usher_storage::Error::CommitUnknown(_))) {
+        app.doubt();
     }
 }
 

@@ -3,7 +3,9 @@
 
 mod suite;
 
-use usher_storage::{ConnectOptions, Store};
+use std::time::Duration;
+
+use usher_storage::{ConnectOptions, Store, Tx};
 
 async fn on_sqlite<F: Future<Output = ()>>(case: impl FnOnce(Store) -> F) {
     let directory = tempfile::tempdir().unwrap();
@@ -22,6 +24,20 @@ macro_rules! run {
     )*};
 }
 suite::cases!(run);
+
+/// Who gave up waiting would not know that the change was made, and here nobody else does.
+#[tokio::test]
+async fn a_commit_may_take_as_long_as_it_takes() {
+    on_sqlite(async |store: Store| {
+        let write = store.write(async |tx: &Tx| {
+            // From the commit on, which takes longer.
+            store.limit_transactions(Duration::from_nanos(1));
+            tx.role_model_save("integrate", "digest", &"x".repeat(20 << 20)).await
+        });
+        write.await.unwrap();
+    })
+    .await;
+}
 
 #[tokio::test]
 async fn a_second_process_is_kept_out() {

@@ -90,6 +90,23 @@ fn what_was_read_before_everything_was_forgotten_is_not_kept() {
     assert!(memory.admit(&key(&account, &user), entry(4), 0), "what is read now is");
 }
 
+/// As when a commit's outcome is unknown.
+#[test]
+fn who_is_alone_forgets_everything_and_goes_on() {
+    let memory = Memory::new(100, Lease::alone());
+    let (account, user) = (account("a"), UserId::parse("u").unwrap());
+    let hit = || memory.hit(account.as_str(), Some(user.as_str()), 0);
+    let late = entry(5);
+    assert!(memory.admit(&key(&account, &user), late, 0));
+    assert_eq!(hit(), Some(5));
+    std::thread::sleep(Duration::from_millis(1));
+    memory.clear();
+    assert_eq!(hit(), None);
+    assert!(!memory.admit(&key(&account, &user), late, 0), "a load that was under way is not kept");
+    assert!(memory.admit(&key(&account, &user), entry(6), 0));
+    assert_eq!(hit(), Some(6));
+}
+
 #[test]
 fn another_history_of_a_revision_forgets_everything_and_renews_nothing() {
     let (memory, account, user) = memory();
