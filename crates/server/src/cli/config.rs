@@ -95,6 +95,12 @@ fn consistency(config: &config::Config) -> String {
         return "SQLite: this process is alone, and a change is seen by the next check".to_owned();
     }
     let (staleness, poll) = (cache.staleness_max_ms, cache.poll_interval_ms);
+    let usually = match config.database.pooler {
+        // A pooler does not pass what is told to a session.
+        true => format!("and usually within {poll} ms: each server looks for changes that often"),
+        false => format!("and usually within milliseconds: each server looks for changes every {poll} ms"),
+    };
+    let woken = if config.database.pooler { "" } else { " and is woken by whoever makes one" };
     let outage = match cache.outage_grace_ms {
         0 => "after that they are UNAVAILABLE, never a guess (`cache.outage_grace_ms` would prolong it)"
             .to_owned(),
@@ -106,8 +112,7 @@ fn consistency(config: &config::Config) -> String {
     format!(
         "PostgreSQL, any number of servers:\n  \
          an acknowledged change is known to every check that starts {staleness} ms later, on any server \
-         (`cache.staleness_max_ms`), and usually within milliseconds: each server looks for changes every {poll} ms \
-         (`cache.poll_interval_ms`) and is woken by whoever makes one\n  \
+         (`cache.staleness_max_ms`), {usually} (`cache.poll_interval_ms`){woken}\n  \
          a check with the change's consistency token, or fully consistent, knows it at once\n  \
          without the database checks go on from memory until the last look is {staleness} ms old; {outage}\n  \
          changes fail at once without it"
@@ -129,4 +134,53 @@ pub(crate) fn settings() -> String {
         lines.push(format!("| `{}` | `{variable}` | {default} | {} |", setting.path, setting.meaning));
     }
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(url: &str, set: impl FnOnce(&mut config::Config)) -> String {
+        let mut config = config::Config::default();
+        url.clone_into(&mut config.database.url);
+        config.cache.staleness_max_ms = 2000;
+        config.cache.poll_interval_ms = 200;
+        set(&mut config);
+        consistency(&config)
+    }
+
+    #[track_caller]
+    fn has(said: &str, words: &str, expected: bool) {
+        assert_eq!(said.contains(words), expected, "`{words}` in:\n{said}");
+    }
+
+    #[test]
+    fn what_is_promised_is_said_for_each_kind_of_database() {
+        let postgres = "postgres://usher@db/usher";
+        let directly = said(postgres, |_| {});
+        has(&directly, "known to every check that starts 2000 ms later, on any server", true);
+        has(&directly, "usually within milliseconds: each server looks for changes every 200 ms", true);
+        has(&directly, "is woken by whoever makes one", true);
+        has(&directly, "after that they are UNAVAILABLE, never a guess", true);
+
+        // Nobody is woken there.
+        let pooled = said(postgres, |config| config.database.pooler = true);
+        has(&pooled, "known to every check that starts 2000 ms later, on any server", true);
+        has(&pooled, "usually within 200 ms: each server looks for changes that often", true);
+        has(&pooled, "woken", false);
+        has(&pooled, "within milliseconds", false);
+
+        let graced = said(postgres, |config| config.cache.outage_grace_ms = 60_000);
+        has(
+            &graced,
+            "until the last look is 2000 ms old; after that they go on from memory for 60000 ms",
+            true,
+        );
+        has(&graced, "a right that was revoked meanwhile may still be granted", true);
+        has(&graced, "never a guess", false);
+
+        let alone = said("sqlite:usher.db", |config| config.cache.outage_grace_ms = 60_000);
+        has(&alone, "SQLite: this process is alone, and a change is seen by the next check", true);
+        has(&alone, "PostgreSQL", false);
+    }
 }
