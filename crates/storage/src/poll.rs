@@ -17,7 +17,7 @@ use crate::store::{ConnectOptions, Store};
 
 /// The channel on which writers wake pollers. What it carries is never trusted.
 const CHANNEL: &str = "usher_changes";
-/// How long connecting for polls may take.
+/// How long connecting for polls may take, and for wakes.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a poll may take.
 const POLL_TIMEOUT: Duration = Duration::from_millis(800);
@@ -173,12 +173,16 @@ pub struct Wakes {
 
 impl Wakes {
     /// # Errors
-    /// When the server cannot be reached.
+    /// When the server cannot be reached, or not in time.
     pub async fn connect(options: &ConnectOptions) -> Result<Self, Error> {
-        let failed = |e: sea_orm::sqlx::Error| Error::Unavailable(e.to_string());
-        let mut listener = PgListener::connect(&options.url).await.map_err(failed)?;
-        listener.listen(CHANNEL).await.map_err(failed)?;
-        Ok(Self { listener })
+        let listen = async {
+            let mut listener = PgListener::connect(&options.url).await?;
+            listener.listen(CHANNEL).await?;
+            Ok::<_, sea_orm::sqlx::Error>(listener)
+        };
+        let late = |_| Error::Unavailable("connecting for wakes took too long".into());
+        let listener = tokio::time::timeout(CONNECT_TIMEOUT, listen).await.map_err(late)?;
+        Ok(Self { listener: listener.map_err(|e| Error::Unavailable(e.to_string()))? })
     }
 
     /// Waits for the next wake. Lost connections come as either of two results, and both only mean
