@@ -43,12 +43,56 @@ async fn a_change_is_seen_by_the_next_check(engine: Engine) {
             fresh(Requirement::FullyConsistent(true)),
         ];
         for consistency in modes {
-            let told = answer(&usher, pb::CheckPermissionRequest { consistency, ..ask.clone() }).await;
+            let request = pb::CheckPermissionRequest { consistency: consistency.clone(), ..ask.clone() };
+            let told = answer(&usher, request).await;
             assert_eq!((told.reason(), told.revision), (expected, changed.revision), "round {round}");
+            assert_eq!(told.consistency_token, changed.consistency_token);
+            let told = usher
+                .authorization()
+                .check_permissions(many(&ask, consistency.clone()))
+                .await
+                .unwrap()
+                .into_inner();
+            let Some(check_result::Result::Outcome(outcome)) = &told.results[0].result else {
+                panic!("{told:?}")
+            };
+            assert_eq!((outcome.reason(), told.revision), (expected, changed.revision), "round {round}");
+            assert_eq!(told.consistency_token, changed.consistency_token);
+            let told =
+                usher.authorization().list_permissions(list(&ask, consistency)).await.unwrap().into_inner();
+            let blocked = if expected == R::NoSeat { R::NoSeat } else { R::Unspecified };
+            assert_eq!((told.blocked_reason(), told.revision), (blocked, changed.revision), "round {round}");
             assert_eq!(told.consistency_token, changed.consistency_token);
         }
     }
     usher.stop().await;
+}
+
+/// The same question as a batch of one.
+fn many(
+    ask: &pb::CheckPermissionRequest,
+    consistency: Option<pb::Consistency>,
+) -> pb::CheckPermissionsRequest {
+    let check = pb::Check { action: ask.action.clone(), resource: ask.resource.clone(), subject: None };
+    pb::CheckPermissionsRequest {
+        account_id: ask.account_id.clone(),
+        subject: ask.subject.clone(),
+        checks: vec![check],
+        consistency,
+    }
+}
+
+/// All that its subject may do.
+fn list(
+    ask: &pb::CheckPermissionRequest,
+    consistency: Option<pb::Consistency>,
+) -> pb::ListPermissionsRequest {
+    pb::ListPermissionsRequest {
+        account_id: ask.account_id.clone(),
+        subject: ask.subject.clone(),
+        consistency,
+        ..Default::default()
+    }
 }
 
 async fn a_token_binds_to_its_account_and_its_past(engine: Engine) {
@@ -64,6 +108,10 @@ async fn a_token_binds_to_its_account_and_its_past(engine: Engine) {
         // Explaining takes another path and must not be laxer.
         let explained = pb::CheckPermissionRequest { explain: true, ..ask(&acme, token) };
         refused(usher.authorization().check_permission(explained).await, code, reason);
+        let (batch, listed) =
+            (many(&ask(&acme, token), at_least(token)), list(&ask(&acme, token), at_least(token)));
+        refused(usher.authorization().check_permissions(batch).await, code, reason);
+        refused(usher.authorization().list_permissions(listed).await, code, reason);
         let figures = pb::GetLicensesRequest {
             account_id: "acme".to_owned(),
             acting: acting(Platform),

@@ -138,11 +138,15 @@ async fn without_the_database_memory_answers_as_long_as_promised_and_changes_fai
     }
     let alone = Alone::start(&[]).await;
     alone.check("reader").await.unwrap();
+    let asked = Instant::now();
     alone.cluster.stop();
     let since = Instant::now();
     let (answered, stale) = until_unavailable(&alone, since).await;
     // 2 s is the bound; the last poll may have been a little before.
     assert!(answered <= Duration::from_secs(2) && !stale.contains(&true), "{answered:?}");
+    // A poll begins every 0.2 s; on a busy machine, later.
+    let answered = answered + (since - asked);
+    assert!(answered >= Duration::from_millis(1300), "memory answered for {answered:?} only");
     // What was never in memory is unavailable too, and so are all other calls.
     is_unavailable(&alone.check("nobody").await.unwrap_err());
     // It is known by now, so a change does not wait for the pool's patience.
@@ -183,26 +187,30 @@ async fn while_the_database_is_away_memory_answers_many_at_once() {
     }
     let alone = Alone::start(&["cache.staleness_max_ms=1000", "cache.outage_grace_ms=60000"]).await;
     alone.check("reader").await.unwrap();
-    alone.cluster.stop();
+    // Nobody says that the database is away: whoever asks it waits.
+    alone.network.deafen(Whom::All);
     let since = Instant::now();
-    while !alone.check("reader").await.unwrap().stale {
+    while !alone.check("reader").await.is_ok_and(|told| told.stale) {
         assert!(since.elapsed() < HEAL_MAX, "the database is not missed");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    // Until it is known to be away, one may wait for it.
+    // Until that is known, one may wait.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let asked = Instant::now();
-    let checks = (0..AT_ONCE).map(|_| async {
+    let stale = async || {
         let asked = Instant::now();
         assert!(alone.check("reader").await.unwrap().stale);
         asked.elapsed()
-    });
-    let took = futures::future::join_all(checks).await;
-    let quickest = took.into_iter().min().unwrap();
-    println!("{AT_ONCE} checks without the database took {:?}, the quickest {quickest:?}", asked.elapsed());
-    // What a call waits for a database that is away is twice as long. The slowest tell of this machine only.
+    };
+    let asked = Instant::now();
+    futures::future::join_all((0..AT_ONCE).map(|_| stale())).await;
+    println!("{AT_ONCE} checks at once without the database took {:?}", asked.elapsed());
+    let mut quickest = Duration::MAX;
+    for _ in 0..20 {
+        quickest = quickest.min(stale().await);
+    }
+    // What a change waits for a database that is away is twice as long. Slower ones tell of this machine only.
     assert!(quickest < Duration::from_millis(50), "{quickest:?}");
-    alone.cluster.resume();
+    alone.network.heal();
     alone.heals().await;
 }
 
@@ -226,7 +234,7 @@ async fn polls_that_cannot_catch_up_begin_anew() {
     holder.wait().unwrap();
     alone.heals().await;
     // It polls again: what others change is seen.
-    alone.cluster.sql("UPDATE member SET state = 'suspended' WHERE user_id = 'acme-reader'");
+    alone.cluster.sql("UPDATE member SET seat = false WHERE user_id = 'acme-reader'");
     alone.cluster.sql("UPDATE account SET revision = revision + 1, nonce = nonce + 1, chg_xid = pg_current_xact_id()::text::bigint");
     let asked = Instant::now();
     while alone.check("reader").await.unwrap().decision() == pb::Decision::Allow {

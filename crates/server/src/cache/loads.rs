@@ -62,3 +62,34 @@ impl Loads {
         async move { task.await.ok().flatten() }.boxed().shared()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use usher_domain::id::{AccountId, UserId};
+    use usher_storage::ConnectOptions;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_asks_at_once_for_the_same_shares_one_read() {
+        let store = Store::connect(&ConnectOptions::new("sqlite::memory:")).await.unwrap();
+        store.migrate().await.unwrap();
+        let key = |user: &str| Key {
+            account: AccountId::parse("acme").unwrap(),
+            subject: Some(UserId::parse(user).unwrap()),
+        };
+        let (loads, uma) = (Loads::default(), key("uma"));
+        let began = async || {
+            let all = futures::future::join_all((0..50).map(|_| loads.join(&uma, &store))).await;
+            let first = all[0].as_ref().unwrap().began;
+            assert!(all.iter().all(|loaded| loaded.as_ref().unwrap().began == first));
+            first
+        };
+        let first = began().await;
+        let (ugo, una) = (key("ugo"), key("una"));
+        let others = futures::join!(loads.join(&ugo, &store), loads.join(&una, &store));
+        assert_ne!(others.0.unwrap().began, others.1.unwrap().began);
+        assert!(began().await > first, "what is over is joined by nobody");
+        assert!(loads.running.lock().is_empty());
+    }
+}
