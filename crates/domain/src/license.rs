@@ -151,7 +151,7 @@ pub struct SetPurchasedSeats {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ChangeOutcome {
     Applied,
-    /// It says what already holds.
+    /// It says what already holds. A newer `as_of_time` counts all the same.
     Unchanged,
     /// Its `as_of_time` is older than that of the last change applied.
     OlderThanLast,
@@ -185,13 +185,13 @@ impl License {
         if after.over_limit_by() > 0 && lowers && !change.allow_over_limit {
             return Err(Refusal::SeatsInUse(seats));
         }
-        let before = (self.purchased, self.over_limit_end_time, self.seats_as_of);
+        let before = (self.purchased, self.over_limit_end_time);
         self.purchased = change.purchased;
         self.over_limit = after.over_limit_by() > 0;
         let end = if change.allow_over_limit { change.over_limit_end_time } else { self.over_limit_end_time };
         self.over_limit_end_time = end.filter(|_| self.over_limit);
         self.seats_as_of = newer(change.as_of_time, self.seats_as_of);
-        Ok(outcome(before != (self.purchased, self.over_limit_end_time, self.seats_as_of)))
+        Ok(outcome(before != (self.purchased, self.over_limit_end_time)))
     }
 
     /// Replaces the subscription whole.
@@ -203,10 +203,9 @@ impl License {
         if older(as_of_time, self.subscription_as_of) {
             return ChangeOutcome::OlderThanLast;
         }
-        let as_of = newer(as_of_time, self.subscription_as_of);
-        let changed = self.subscription != *subscription || self.subscription_as_of != as_of;
+        let changed = self.subscription != *subscription;
         self.subscription = subscription.clone();
-        self.subscription_as_of = as_of;
+        self.subscription_as_of = newer(as_of_time, self.subscription_as_of);
         outcome(changed)
     }
 }

@@ -175,7 +175,11 @@ async fn note_role_models(store: &Store, roles: &Catalogue) -> Result<Vec<String
         let (id, digest, matrix) = (model.id(), model.digest(), model.matrix());
         store.write(async |tx: &Tx| Ok::<_, Error>(tx.role_model_save(id, digest, &matrix).await?)).await?;
     }
-    let missing = missing_roles(store, roles).await?;
+    // With very many members the look may take longer than a statement may: no reason not to start.
+    let missing = missing_roles(store, roles).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "could not look whether all roles in use are known; such members are denied");
+        Vec::new()
+    });
     for problem in &missing {
         tracing::error!("{problem}");
     }

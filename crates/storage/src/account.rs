@@ -43,6 +43,24 @@ impl Tx {
         Ok(())
     }
 
+    /// Keeps the `as_of` times of the licence, which are no change of the account: its revision stays.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn account_note_as_of(&self, id: &AccountId, license: &License) -> Result<(), Error> {
+        let row = account::ActiveModel {
+            seats_as_of: Set(micros(license.seats_as_of)),
+            subscription_as_of: Set(micros(license.subscription_as_of)),
+            ..Default::default()
+        };
+        account::Entity::update_many()
+            .set(row)
+            .filter(account::Column::Id.eq(id.as_str()))
+            .exec(&self.inner)
+            .await?;
+        Ok(())
+    }
+
     /// Writes the account as it is now, stamped with this transaction. `account_event` is the kind
     /// of event when the account itself changed, and not only a member of it.
     ///

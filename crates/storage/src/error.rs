@@ -65,9 +65,16 @@ fn from_sqlx(error: &sqlx::Error) -> Option<Error> {
         sqlx::Error::Database(database) => match database.code().as_deref() {
             // serialization failure, deadlock, lock not available (lock_timeout)
             Some("40001" | "40P01" | "55P03") => Some(Error::Contention(database.to_string())),
-            // query cancelled by statement_timeout, admin shutdown, crash shutdown, cannot connect
-            // now, too many connections, idle in transaction
-            Some("57014" | "57P01" | "57P02" | "57P03" | "53300" | "25P03") => {
+            // query cancelled by statement_timeout, admin shutdown, crash shutdown, cannot connect now, idle
+            // session, idle in transaction
+            Some("57014" | "57P01" | "57P02" | "57P03" | "57P05" | "25P03") => {
+                Some(Error::Unavailable(database.to_string()))
+            }
+            // The classes of lost connections, of lacking resources and of the system: so a pooler speaks that does not
+            // reach its server.
+            Some(code)
+                if code.len() == 5 && ["08", "53", "58"].iter().any(|class| code.starts_with(class)) =>
+            {
                 Some(Error::Unavailable(database.to_string()))
             }
             // read-only transaction; what a standby does not support, as nothing else here is unsupported

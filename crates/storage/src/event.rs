@@ -104,12 +104,14 @@ impl Tx {
         }
         if let Some((revision, index)) = after {
             use event::Column::{Idx, Revision};
-            let (later, same) = if filter.descending {
-                (Revision.lt(revision), Revision.eq(revision).and(Idx.lt(index)))
+            // The bound says again what follows from the rest, in a form in which the index begins there: a follower
+            // looks every other second, and must not walk the whole log each time.
+            let (bound, later, same) = if filter.descending {
+                (Revision.lte(revision), Revision.lt(revision), Revision.eq(revision).and(Idx.lt(index)))
             } else {
-                (Revision.gt(revision), Revision.eq(revision).and(Idx.gt(index)))
+                (Revision.gte(revision), Revision.gt(revision), Revision.eq(revision).and(Idx.gt(index)))
             };
-            query = query.filter(Condition::any().add(later).add(same));
+            query = query.filter(bound).filter(Condition::any().add(later).add(same));
         }
         let order = if filter.descending { Order::Desc } else { Order::Asc };
         query

@@ -194,7 +194,10 @@ impl Tx {
         let total = query.clone().count(&self.inner).await?;
         if let Some((email_key, id)) = after {
             let same = invitation::Column::EmailKey.eq(email_key).and(invitation::Column::Id.gt(id));
-            query = query.filter(Condition::any().add(invitation::Column::EmailKey.gt(email_key)).add(same));
+            // The first bound is where the index begins.
+            query = query
+                .filter(invitation::Column::EmailKey.gte(email_key))
+                .filter(Condition::any().add(invitation::Column::EmailKey.gt(email_key)).add(same));
         }
         let rows = query
             .order_by_asc(invitation::Column::EmailKey)

@@ -207,7 +207,10 @@ async fn a_late_message_of_the_payment_system_is_harmless(engine: Engine) {
     // Older than the last: not applied, and not an error, or the sender would repeat it for ever.
     assert_eq!(paid(15, 99).await, (false, R::OlderThanLast, Some(12), first));
     assert_eq!(paid(12, 100).await, (false, R::Unchanged, Some(12), first));
-    assert_eq!(paid(14, 101).await, (true, R::Unspecified, Some(14), first + 1));
+    // The same number of a later time is no change, but what is older than that is late.
+    assert_eq!(paid(12, 110).await, (false, R::Unchanged, Some(12), first));
+    assert_eq!(paid(15, 105).await, (false, R::OlderThanLast, Some(12), first));
+    assert_eq!(paid(14, 111).await, (true, R::Unspecified, Some(14), first + 1));
     let plan = |plan: &str, second| {
         let subscription = pb::Subscription { plan: plan.to_owned(), ..Default::default() };
         let update = pb::UpdateSubscription { subscription: Some(subscription), as_of_time: at(second) };

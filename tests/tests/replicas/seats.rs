@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint};
@@ -23,8 +24,6 @@ use crate::scene::{REPLICAS, Scene, is_excused};
 const SEATS: u32 = 50;
 const INVITATIONS: usize = 300;
 const ACCOUNT: &str = "acme";
-/// How many invitations are under way at once.
-const AT_ONCE: usize = 60;
 
 /// How an invitation was answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +36,25 @@ enum Answer {
 
 /// All answers to each invitation, by its number.
 type Answers = HashMap<usize, Vec<Answer>>;
+
+/// How far the invitations are.
+#[derive(Default)]
+struct Progress {
+    answered: AtomicUsize,
+    /// Attempts to which no answer came.
+    cut: AtomicUsize,
+}
+
+impl Progress {
+    async fn reaches(&self, answered: usize) {
+        let waiting = async {
+            while self.answered.load(Ordering::SeqCst) < answered {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("invitations are answered");
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_seats_are_given_fifty_times() {
@@ -74,43 +92,56 @@ async fn invite_everybody(scene: &Arc<Scene>, kill: bool, round: usize) -> Answe
         networks.push(Proxy::start(scene.address(replica)).await);
     }
     let networks = Arc::new(networks);
-    let turns = Arc::new(tokio::sync::Semaphore::new(AT_ONCE));
+    let progress = Arc::new(Progress::default());
     let calls: Vec<_> = (0..INVITATIONS)
         .map(|number| {
-            let (scene, networks, turns) = (scene.clone(), networks.clone(), turns.clone());
-            tokio::spawn(async move {
-                let _turn = turns.acquire().await.unwrap();
-                invite_until_answered(&scene, &networks, number).await
-            })
+            let (scene, networks, progress) = (scene.clone(), networks.clone(), progress.clone());
+            tokio::spawn(async move { invite_until_answered(&scene, &networks, &progress, number).await })
         })
         .collect();
     if kill {
-        tokio::time::sleep(Duration::from_millis(300 + 100 * round as u64)).await;
-        // The answers of one server are lost, then the server itself.
+        // The answers of one server are lost, then another server itself: while there are seats, or later.
+        progress.reaches(5 + 10 * round).await;
         networks[1].deafen(Whom::All);
+        progress.reaches(20 + 10 * round).await;
+        scene.kill(2);
+        let answered = progress.answered.load(Ordering::SeqCst);
+        assert!(answered < INVITATIONS, "all was over before the server was killed");
         tokio::time::sleep(Duration::from_millis(300)).await;
         networks[1].cut();
         networks[1].heal();
-        scene.kill(2);
-        tokio::time::sleep(Duration::from_millis(300)).await;
         scene.launch(2);
     }
     let mut answers = Answers::new();
     for (number, call) in calls.into_iter().enumerate() {
         answers.insert(number, call.await.unwrap());
     }
+    let cut = progress.cut.load(Ordering::SeqCst);
+    println!("{cut} attempts got no answer");
+    assert!(!kill || cut > 0, "nothing was repeated");
     answers
 }
 
-async fn invite_until_answered(scene: &Scene, networks: &[Proxy], number: usize) -> Vec<Answer> {
+async fn invite_until_answered(
+    scene: &Scene,
+    networks: &[Proxy],
+    progress: &Progress,
+    number: usize,
+) -> Vec<Answer> {
     let mut answers = Vec::new();
     for attempt in 0..400 {
         let replica = (number + attempt) % REPLICAS;
         // The first attempt goes through the network that fails.
         let channel = if attempt == 0 { lazy(&networks[replica]) } else { scene.channel(replica) };
         match invite(channel, number).await {
-            Some(answer) => answers.push(answer),
-            None => tokio::time::sleep(Duration::from_millis(30)).await,
+            Some(answer) => {
+                progress.answered.fetch_add(usize::from(answers.is_empty()), Ordering::SeqCst);
+                answers.push(answer);
+            }
+            None => {
+                progress.cut.fetch_add(1, Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_millis(50) * (1 + attempt.min(19) as u32)).await;
+            }
         }
         // Asked again after the answer, elsewhere, it must say the same.
         if answers.len() == 2 {

@@ -65,7 +65,8 @@ async fn at_size_every_statement_finds_its_rows_by_an_index() {
     let moved = if is_long() { 100_000 } else { 5_000 };
     cluster.sql(&format!(
         "UPDATE member SET account_id = 'demo-1' WHERE user_id IN \
-         (SELECT user_id FROM member WHERE account_id <> 'demo-1' AND user_id NOT LIKE '%-u1' ORDER BY user_id LIMIT {moved})"
+         (SELECT m.user_id FROM member m JOIN account a ON a.id = m.account_id JOIN account b ON b.model = a.model \
+          WHERE b.id = 'demo-1' AND a.id <> 'demo-1' AND m.user_id NOT LIKE '%-u1' ORDER BY m.user_id LIMIT {moved})"
     ));
     cluster.sql("UPDATE account SET purchased = 1000000 WHERE id = 'demo-1'");
     cluster.sql("ANALYZE");

@@ -285,6 +285,15 @@ impl Plan {
     }
 
     async fn write(&mut self, scene: &mut Scene<'_>) -> Result<(), Error> {
+        if self.happened.is_empty() {
+            // No change, but later messages are older or newer than these.
+            let (before, after) = (&scene.account().license, &self.license);
+            if (before.seats_as_of, before.subscription_as_of)
+                != (after.seats_as_of, after.subscription_as_of)
+            {
+                scene.tx.account_note_as_of(&scene.account().id, after).await?;
+            }
+        }
         scene.access.account.license = self.license.clone();
         for (user, member) in &self.members {
             let touched = self.subjects.iter().zip(&self.happened).rev();

@@ -17,24 +17,29 @@ const LOOK_FIRST_EVERY: Duration = Duration::from_millis(100);
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 /// How many looks in a row must fail before a server says so.
 const FAILURES_MAX: u32 = 3;
-/// The schema is looked at with every so many looks, and the roles in use, which reads every member.
+/// The schema is looked at with every so many looks, and the roles in use, which reads every member; sooner again
+/// while some are missing.
 const SCHEMA_EVERY: u32 = 10;
 const ROLES_EVERY: u32 = 300;
+const ROLES_MISSING_EVERY: u32 = 50;
 
 /// Keeps `health` right until it is told to stop.
 pub async fn keep_watch(app: App, health: Health, stop: CancellationToken) {
     let (mut failures, mut was_ready) = (0, false);
-    let mut slow: Option<String> = app.roles_missing.first().cloned();
+    let (mut schema, mut roles) = (None, app.roles_missing.first().cloned());
     for round in 0_u32.. {
         let problem = match now(&app).await {
             Some(problem) => Some(problem),
             None => {
-                // What was wrong once is looked at again soon.
-                let every = if slow.is_some() { SCHEMA_EVERY } else { ROLES_EVERY };
-                if round.is_multiple_of(SCHEMA_EVERY) {
-                    slow = seldom(&app, round.is_multiple_of(every)).await;
+                // The start itself has just looked.
+                if round > 0 && round.is_multiple_of(SCHEMA_EVERY) {
+                    schema = schema_problem(&app).await;
                 }
-                slow.clone()
+                let every = if roles.is_some() { ROLES_MISSING_EVERY } else { ROLES_EVERY };
+                if round > 0 && round.is_multiple_of(every) {
+                    roles = roles_problem(&app).await;
+                }
+                schema.clone().or_else(|| roles.clone())
             }
         };
         app.standings.prune();
@@ -72,17 +77,17 @@ async fn now(app: &App) -> Option<String> {
     (!lease.is_held()).then(|| "the changes of other servers are not known: polls fail".to_owned())
 }
 
-async fn seldom(app: &App, roles: bool) -> Option<String> {
+async fn schema_problem(app: &App) -> Option<String> {
     match timeout(ANSWER_MAX, app.store.pending_migrations()).await {
-        Ok(Ok(pending)) if pending.is_empty() => {}
-        Ok(Ok(pending)) => return Some(format!("the database lacks the migrations {}", pending.join(", "))),
-        Ok(Err(usher_storage::Error::Schema(problem))) => return Some(problem),
+        Ok(Ok(pending)) if pending.is_empty() => None,
+        Ok(Ok(pending)) => Some(format!("the database lacks the migrations {}", pending.join(", "))),
+        Ok(Err(usher_storage::Error::Schema(problem))) => Some(problem),
         // What does not answer is seen elsewhere.
-        Ok(Err(_)) | Err(_) => return None,
+        Ok(Err(_)) | Err(_) => None,
     }
-    if !roles {
-        return None;
-    }
+}
+
+async fn roles_problem(app: &App) -> Option<String> {
     let missing = missing_roles(&app.store, app.roles).await.unwrap_or_default();
     missing.into_iter().next()
 }
