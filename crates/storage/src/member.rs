@@ -16,7 +16,7 @@ use usher_domain::time::Time;
 
 use crate::bulk::insert_all;
 use crate::convert::{account_id, count, from_word, micros, time, time_opt, user_id, user_id_opt, word};
-use crate::entity::{account, identity, member, member_identity, user};
+use crate::entity::{account, identity, invitation, member, member_identity, user};
 use crate::error::Error;
 use crate::store::Tx;
 
@@ -54,8 +54,9 @@ impl Tx {
         Ok(self.members(row.into_iter().collect()).await?.pop())
     }
 
-    /// The members who have these addresses, by the addresses' keys: whose user proved one, or who was named by one
-    /// and has no login yet, as a founder. Anybody else's contact address is somebody's typing and matches nobody.
+    /// The members who have these addresses, by the addresses' keys: whose user proved one, or, if their user has
+    /// proven none, who followed a link that was made for one, or was named by one and has no login yet, as a
+    /// founder. Anybody else's contact address is somebody's typing and matches nobody.
     ///
     /// # Errors
     /// Those of the database; a row that does not parse.
@@ -81,10 +82,10 @@ impl Tx {
         let rows = of(account).filter(either).order_by_asc(member::Column::UserId).all(&self.inner).await?;
         let others: Vec<&str> =
             rows.iter().map(|row| row.user_id.as_str()).filter(|id| !proven.contains_key(*id)).collect();
-        let without_login = self.users_without_login(&others).await?;
+        let named = self.users_named_by(account, keys, &others).await?;
         let key_of = |row: &member::Model| match proven.get(&row.user_id) {
             Some(key) => Some((true, key.clone())),
-            None => without_login.contains(&row.user_id).then(|| (false, row.email_key.clone())),
+            None => named.contains(&row.user_id).then(|| (false, row.email_key.clone())),
         };
         let mut found: Vec<_> = rows.into_iter().filter_map(|row| Some((key_of(&row)?, row))).collect();
         // Who proved an address has it, whoever else was named by it.
@@ -93,8 +94,14 @@ impl Tx {
         Ok(keys.into_iter().map(|(_, key)| key).zip(self.members(rows).await?).collect())
     }
 
-    /// Those of the users who can sign in by nothing yet.
-    async fn users_without_login(&self, ids: &[&str]) -> Result<BTreeSet<String>, Error> {
+    /// Those of the users who have proven no address, and either can sign in by nothing or accepted an invitation to
+    /// one of these.
+    async fn users_named_by(
+        &self,
+        account: &AccountId,
+        keys: &[String],
+        ids: &[&str],
+    ) -> Result<BTreeSet<String>, Error> {
         if ids.is_empty() {
             return Ok(BTreeSet::new());
         }
@@ -113,7 +120,18 @@ impl Tx {
             .into_tuple()
             .all(&self.inner)
             .await?;
-        Ok(unproven.into_iter().filter(|id| !with_identity.contains(id)).collect())
+        let accepted: Vec<String> = invitation::Entity::find()
+            .filter(invitation::Column::AccountId.eq(account.as_str()))
+            .filter(invitation::Column::EmailKey.is_in(keys))
+            .filter(invitation::Column::AcceptedUserId.is_in(ids.iter().copied()))
+            .filter(invitation::Column::Username.is_null())
+            .select_only()
+            .column(invitation::Column::AcceptedUserId)
+            .into_tuple()
+            .all(&self.inner)
+            .await?;
+        let is_named = |id: &String| !with_identity.contains(id) || accepted.contains(id);
+        Ok(unproven.into_iter().filter(is_named).collect())
     }
 
     /// # Errors

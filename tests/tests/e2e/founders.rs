@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tonic::Code;
+use usher_domain::caller::Scope;
+use usher_server::authenticate::config::CallerConfig;
+use usher_tests::callers::{Callers, static_token, with_scopes};
 use usher_tests::cast::{founding, inviting};
 use usher_tests::pb::founder::Way;
 use usher_tests::person::{OTHER_PASSWORD, PASSWORD, identity, new_password, password, signed_in};
-use usher_tests::{DATAIMPORTER, Engine, INTEGRATE_IO, Platform, Usher, both_engines, pb, refused};
+use usher_tests::{DATAIMPORTER, Engine, INTEGRATE_IO, Platform, Usher, any_call, both_engines, pb, refused};
 
 use crate::invite::invite;
 
@@ -15,6 +19,7 @@ both_engines!(
     an_invitation_that_was_mailed_proves_the_founder,
     a_link_in_an_answer_does_not,
     nobody_else_comes_to_have_the_founders_address,
+    a_limited_caller_makes_no_login_for_people_of_other_accounts,
 );
 
 const BOSS: &str = "boss@acme.example";
@@ -126,5 +131,47 @@ async fn nobody_else_comes_to_have_the_founders_address(engine: Engine) {
     assert_eq!((joined.user_id, joined.email_verified), (admin, false));
     assert_eq!(reset(&usher, founders).await.unwrap().into_inner().user_id, boss);
     assert_eq!(accounts_of(&usher).await, ["acme"]);
+    usher.stop().await;
+}
+
+/// It may found accounts and vouch for people of its own, and tries to get hold of an owner by that.
+async fn a_limited_caller_makes_no_login_for_people_of_other_accounts(engine: Engine) {
+    let usher = Usher::start(engine).await;
+    let boss = founded(&usher, "acme").await;
+    let callers = Callers::make();
+    let limited = CallerConfig {
+        accounts: Some(vec!["mine".to_owned(), "mine-too".to_owned()]),
+        ..with_scopes("limited", Scope::ALL.map(Scope::name))
+    };
+    let port = usher.second_door(|config| callers.configure(config, [limited])).await;
+    let door = callers.connect(port).await;
+    let call = async |rpc: &str, fields: Value| {
+        any_call::call(&door, rpc, &any_call::request(rpc, &fields), Some(&static_token("limited"))).await
+    };
+    for account in ["mine", "mine-too"] {
+        let founding = json!({
+            "account_id": account, "name": "Mine", "model": "integrate-io", "seats": 5,
+            "subscription": {"plan": "team"}, "founder": {"email": BOSS},
+        });
+        call("AccountService/CreateAccount", founding).await.unwrap();
+    }
+    let missing = usher.member("mine", &boss).await.unwrap_err();
+    assert_eq!(missing.code(), Code::NotFound, "the owner of another account is none of its people");
+
+    // One whom it knows, without an address, who is a member elsewhere too.
+    for account in ["acme", "mine"] {
+        invite(&usher, usher_tests::cast::joining(account, Platform, "uma", "reader")).await;
+    }
+    let invitation = json!({
+        "account_id": "mine-too", "platform": {}, "email": "mallory@people.example", "role": "reader",
+    });
+    call("MemberService/InviteUser", invitation).await.unwrap();
+    let token = usher.mailbox.wait_for("mallory@people.example").await.token().to_owned();
+    call("MemberService/AcceptInvitation", json!({"token": token, "signed_in_user_id": "uma"}))
+        .await
+        .unwrap();
+    let request = pb::GetUserRequest { user_id: "uma".to_owned() };
+    let uma = usher.users().get_user(request).await.unwrap().into_inner().user.unwrap();
+    assert_eq!(uma.email, "", "no login for her was made of somebody else's mail");
     usher.stop().await;
 }

@@ -294,6 +294,10 @@ async fn over_the_limit_more_can_be_bought_also_too_few(engine: Engine) {
         usher.licenses().manage_licenses(manage("acme", Platform, [Change::SetPurchasedSeats(past)])).await;
     let told = refused(past, Code::InvalidArgument, "INVALID_FIELD");
     assert_eq!(told.paths(), ["changes[0].set_purchased_seats.over_limit_end_time"]);
+    // A late message that leaves the account within its limit sets no end.
+    let enough = pb::SetPurchasedSeats { allow_over_limit: true, over_limit_end_time: at(100), ..set(9) };
+    let enough = change(&usher, manage("acme", Platform, [Change::SetPurchasedSeats(enough)])).await;
+    assert_eq!((enough.results[0].applied, enough.licenses.unwrap().over_limit_end_time), (true, None));
     usher.stop().await;
 }
 

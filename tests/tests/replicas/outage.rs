@@ -146,7 +146,7 @@ async fn without_the_database_memory_answers_as_long_as_promised_and_changes_fai
     assert!(answered <= Duration::from_secs(2) && !stale.contains(&true), "{answered:?}");
     // A poll begins every 0.2 s; on a busy machine, later.
     let answered = answered + (since - asked);
-    assert!(answered >= Duration::from_millis(1300), "memory answered for {answered:?} only");
+    assert!(answered >= Duration::from_secs(1), "memory answered for {answered:?} only");
     // What was never in memory is unavailable too, and so are all other calls.
     is_unavailable(&alone.check("nobody").await.unwrap_err());
     // It is known by now, so a change does not wait for the pool's patience.
@@ -380,11 +380,13 @@ async fn a_batch_reads_several_standings_at_a_time_and_leaves_connections_for_ot
     let batch = tokio::spawn(async move { client.check_permissions(request).await });
     let waiting =
         "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%JOIN member%'";
-    // Well below the time that a read may take.
+    // Until so many wait, and a moment longer; well below the time that a read may take.
     let (asked, mut most) = (Instant::now(), 0);
-    while asked.elapsed() < Duration::from_millis(700) {
-        most = most.max(alone.cluster.sql(waiting)[0].parse().unwrap());
+    while most < READS_AT_ONCE && asked.elapsed() < Duration::from_millis(1_500) {
+        most = alone.cluster.sql(waiting)[0].parse().unwrap();
     }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    most = most.max(alone.cluster.sql(waiting)[0].parse().unwrap());
     alone.release_table("member");
     holder.wait().unwrap();
     assert_eq!(most, READS_AT_ONCE);

@@ -43,13 +43,16 @@ pub async fn look_up_invitation(app: App, caller: Caller, token: Secret<String>)
             let (account, invitation) = find(tx, &caller, &token).await?;
             let key = EmailAddress::parse(&invitation.email).map(|email| email.key()).unwrap_or_default();
             let known = tx.user_find_by_email(&key).await?;
-            let founder = unproven_founder(tx, &key).await?;
+            let proves_address = proves_address(&invitation);
+            let is_kept = match unproven_founder(tx, &key).await? {
+                Some(founder) => !(proves_address && reach::answers_for(tx, &caller, &founder.id).await?),
+                None => false,
+            };
             let access = Access::open(app.roles, now, tx, Some(account), &Acting::Platform).await?;
-            let requires_password = known.is_none() && (founder.is_none() || proves_address(&invitation));
             Ok::<_, Error>(LookedUp {
                 account_name: access.account.name.clone(),
                 invitation: invitation_view(tx, &access, invitation).await?,
-                requires_password,
+                requires_password: known.is_none() && !is_kept,
                 issuers: app.choices.oauth_issuers.clone(),
             })
         })
@@ -270,18 +273,26 @@ async fn user(
 ) -> Result<User, Error> {
     let (tx, now) = (scene.tx, scene.access.now);
     let email = EmailAddress::parse(&invitation.email).map_err(|e| Error::Internal(e.to_string()))?;
+    // Locked before anybody is looked for by the address: they may prove it in this moment.
+    let founder = match unproven_founder(tx, &email.key()).await? {
+        Some(founder) => tx.user_lock(&founder.id).await?.filter(|founder| founder.email.is_none()),
+        None => None,
+    };
     let known = tx.user_find_by_email(&email.key()).await?;
-    let founder = unproven_founder(tx, &email.key()).await?.map(|founder| founder.id);
-    let proves_address = proves_address(invitation);
+    let founder = founder.map(|founder| founder.id);
+    let proves_founder = match &founder {
+        Some(founder) => proves_address(invitation) && reach::answers_for(tx, caller, founder).await?,
+        None => false,
+    };
     let new_user = async || match &founder {
         // They prove their address here, and with it that they are the founder.
-        Some(founder) if proves_address => Ok((founder.clone(), false)),
+        Some(founder) if proves_founder => Ok((founder.clone(), false)),
         _ => Ok::<_, Error>((new_user(tx, invitation.new_user_id.as_ref(), now).await?, true)),
     };
     let (id, is_new, password) = match proven {
         Proven::New(_) if known.is_some() => return Err(Error::ExistingLoginRequired),
         // A founder's first password comes by mail alone.
-        Proven::New(_) if founder.is_some() && !proves_address => return Err(Error::ExistingLoginRequired),
+        Proven::New(_) if founder.is_some() && !proves_founder => return Err(Error::ExistingLoginRequired),
         Proven::New(hash) => {
             let (id, is_new) = new_user().await?;
             (id, is_new, Some(hash))
@@ -313,7 +324,11 @@ async fn user(
     let user = tx.user_lock(&id).await?.filter(|user| user.erase_time.is_none());
     let mut user = user.ok_or_else(|| Error::no_user(&id))?;
     let is_kept = founder.is_some_and(|founder| founder != user.id);
-    if password.is_some() || (user.email.is_none() && proves_address && !is_kept) {
+    // An address is a login: on its word alone a limited caller gives none to people of other accounts.
+    let is_vouched = matches!(command.proof, Proof::SignedIn(_));
+    let may_gain_login = !is_vouched || reach::answers_for(tx, caller, &user.id).await?;
+    let gains_login = user.email.is_none() && proves_address(invitation) && !is_kept && may_gain_login;
+    if password.is_some() || gains_login {
         prove_address(tx, caller, &mut user, (email, password), is_new, now).await?;
     }
     Ok(user)

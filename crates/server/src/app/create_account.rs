@@ -124,7 +124,7 @@ async fn found(
     {
         return reach::hide(caller, Err(Error::no_user(id)));
     }
-    let member = founder(tx, app, command, role, now).await?;
+    let member = founder(tx, (app, caller), command, role, now).await?;
     tx.member_insert(&member, Stamp { time: now, event_kind: "member.joined", revision: 1 }).await?;
     if let (Founder::Email(email), false) = (&command.founder, member.email_verified) {
         let mail = Mail {
@@ -159,7 +159,7 @@ fn new_account(command: &CreateAccount, model: &RoleModel, now: Time) -> Account
 
 async fn founder(
     tx: &Tx,
-    app: &App,
+    (app, caller): (&App, &Caller),
     command: &CreateAccount,
     role: &Role,
     now: Time,
@@ -187,8 +187,8 @@ async fn founder(
                 }
                 // Named by the same address for another account before: they prove it once, for both.
                 None => match unproven_founder(tx, &address.key()).await? {
-                    Some(user) => user.id,
-                    None => new_user(tx, command.new_user_id.as_ref(), now).await?,
+                    Some(user) if reach::answers_for(tx, caller, &user.id).await? => user.id,
+                    _ => new_user(tx, command.new_user_id.as_ref(), now).await?,
                 },
             }
         }

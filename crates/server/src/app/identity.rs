@@ -83,7 +83,8 @@ pub async fn resolve(
 
 /// The founder of an account who was named by this address and has not proven it yet. It is kept for them: they have
 /// no other login, and if somebody else came to have the address, their account would have an owner who can
-/// never sign in.
+/// never sign in. Whoever lets a caller act on them must see to it that the caller
+/// [answers for them](reach::answers_for): their first login is all that stands before their account.
 ///
 /// # Errors
 /// Those of the store.

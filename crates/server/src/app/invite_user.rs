@@ -17,6 +17,7 @@ use usher_storage::{Identity, MailKind, Tx, User};
 use super::App;
 use super::access::{role, rules};
 use super::change::{Change, Changed, Happened, Scene, change, facts};
+use super::identity::unproven_founder;
 use super::view::{InvitationView, LicensesView, MemberView, invitation_view, licenses, member_view};
 use crate::error::{Error, Taken, Wrong};
 use crate::{guard, random};
@@ -232,7 +233,9 @@ async fn open(
 async fn require_free_id(tx: &Tx, command: &InviteUser) -> Result<(), Error> {
     let Some(id) = &command.new_user_id else { return Ok(()) };
     let Some(taken) = tx.user_fetch(id).await? else { return Ok(()) };
-    let is_theirs = taken.email.is_some_and(|email| email.key() == command.email.key());
+    let key = command.email.key();
+    let founder = unproven_founder(tx, &key).await?.map(|founder| founder.id);
+    let is_theirs = taken.email.is_some_and(|email| email.key() == key) || founder.as_ref() == Some(id);
     if is_theirs { Ok(()) } else { Err(Error::Taken(Taken::UserId)) }
 }
 

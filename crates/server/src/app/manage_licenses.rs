@@ -167,8 +167,9 @@ impl Plan {
     ) -> Result<ChangeOutcome, Error> {
         let before = self.license.clone();
         let outcome = self.license.set_purchased(change, self.seats)?;
-        let is_past = change.over_limit_end_time.is_some_and(|end| end <= now);
-        if is_past && outcome == ChangeOutcome::Applied {
+        // What a late message says of an end is dropped, as long as it does not leave the account over its limit.
+        let sets_end = change.over_limit_end_time.is_some() && outcome == ChangeOutcome::Applied;
+        if sets_end && self.license.over_limit_end_time.is_some_and(|end| end <= now) {
             let field = format!("{at}.set_purchased_seats.over_limit_end_time");
             return Err(Error::invalid(field, "is not in the future: it would deny everything at once"));
         }

@@ -317,11 +317,7 @@ pub async fn reset_password(app: App, caller: Caller, command: ResetPassword) ->
 }
 
 async fn require_free(tx: &Tx, user: &User, email: &EmailAddress) -> Result<(), Error> {
-    let known = match tx.user_find_by_email(&email.key()).await? {
-        Some(known) => Some(known),
-        None => unproven_founder(tx, &email.key()).await?,
-    };
-    match known {
+    match tx.user_find_by_email(&email.key()).await? {
         Some(other) if other.id != user.id => Err(Error::Taken(Taken::Email)),
         _ => Ok(()),
     }
@@ -383,7 +379,14 @@ pub async fn change_email(
         .store
         .write(async |tx: &Tx| {
             let (mut user, email) = token_owner(tx, &caller, presented, now).await?;
+            // They may have joined another account since they asked.
+            if !reach::answers_for(tx, &caller, &user.id).await? {
+                return Err(Error::Missing(Missing::Token));
+            }
             require_free(tx, &user, &email).await?;
+            if unproven_founder(tx, &email.key()).await?.is_some_and(|founder| founder.id != user.id) {
+                return Err(Error::Taken(Taken::Email));
+            }
             let before = user.email.replace(email.clone());
             let happened = Happened {
                 kind: "user.email_changed",

@@ -37,7 +37,9 @@ pub async fn keep_watch(app: App, health: Health, stop: CancellationToken) {
                 }
                 let every = if roles.is_some() { ROLES_MISSING_EVERY } else { ROLES_EVERY };
                 if round > 0 && round.is_multiple_of(every) {
-                    roles = roles_problem(&app).await;
+                    // What takes too long says nothing new.
+                    roles =
+                        missing_roles(&app.store, app.roles).await.map_or(roles, |m| m.into_iter().next());
                 }
                 schema.clone().or_else(|| roles.clone())
             }
@@ -85,9 +87,4 @@ async fn schema_problem(app: &App) -> Option<String> {
         // What does not answer is seen elsewhere.
         Ok(Err(_)) | Err(_) => None,
     }
-}
-
-async fn roles_problem(app: &App) -> Option<String> {
-    let missing = missing_roles(&app.store, app.roles).await.unwrap_or_default();
-    missing.into_iter().next()
 }

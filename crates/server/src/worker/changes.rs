@@ -42,7 +42,9 @@ pub async fn run(app: App, options: ConnectOptions, every: Duration, stop: Cance
                     tracing::warn!(%error, "polls fail: checks will be read from the database, or be unavailable");
                 }
                 app.store.probe().await;
-                if poller.as_ref().is_some_and(Poller::cannot_catch_up) {
+                // Not while memory is all that there is.
+                let may_clear = !app.standings.lease().outlives_outage();
+                if may_clear && poller.as_ref().is_some_and(Poller::cannot_catch_up) {
                     tracing::error!(
                         "polls cannot catch up: more changed than can be read in time; everything in memory is dropped"
                     );

@@ -519,7 +519,11 @@ impl State {
             reasons.insert("SECOND_OPERATOR_REQUIRED");
         }
         self.usable(reasons);
-        self.may_hold(&ticket.new_owner, reasons);
+        match self.people.contains_key(&ticket.new_owner) {
+            true => self.may_hold(&ticket.new_owner, reasons),
+            // They were a member when it was opened.
+            false => drop(reasons.insert("MEMBER_NOT_ACTIVE")),
+        }
         if let Some(single) = self.single {
             let former = self.people.iter_mut().find(|(_, person)| person.role == single).unwrap();
             former.1.role = "admin".to_owned();
