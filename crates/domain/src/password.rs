@@ -105,6 +105,7 @@ fn is_run(text: &str) -> bool {
 fn is_made_of_words(text: &str) -> bool {
     let text = text.trim_matches(|c: char| c.is_ascii_digit());
     if text.is_empty() {
+        // No letters, so no words; a kind of characters is neither wanted nor refused.
         return false;
     }
     let mut reached = vec![false; text.len() + 1];

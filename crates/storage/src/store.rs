@@ -142,8 +142,9 @@ impl Store {
         Ok(result)
     }
 
-    /// From now on no transaction of this store may take longer, but for commits of SQLite: when the network goes silent the
-    /// server's own time limits are of no help, and a connection that waits would be lost to the pool.
+    /// From now on no transaction of this store may take longer, but for commits of SQLite: when the network
+    /// goes silent the server's own time limits are of no help, and a connection that waits would be lost to
+    /// the pool.
     pub fn limit_transactions(&self, limit: Duration) {
         // The first one to say so is the only one.
         let _ = self.transaction_max.set(limit);

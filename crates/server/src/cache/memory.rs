@@ -14,7 +14,8 @@ use crate::faults::{self, Fault};
 use crate::sync::{AtomicU64, Ordering};
 
 /// How long an entry may be used without being read again, whatever floors say. Nothing rests on it but what
-/// comes into the database unseen, by hand or by `load-demo` beside servers that run: floors that are dropped take older entries with them. A shorter
+/// comes into the database unseen, by hand or by `load-demo` beside servers that run: floors that are dropped take
+/// older entries with them. A shorter
 /// life costs reads: with a million members in memory, one minute would be 16,000 a second.
 pub(super) const ENTRY_LIFE: Duration = Duration::from_secs(600);
 /// How long a floor is kept: a little longer than what it is for.
@@ -170,8 +171,8 @@ impl<V: Copy> Memory<V> {
         self.floors.clear();
     }
 
-    /// Drops floors that are old, and with them the use of anything that was read before; looks at all floors. Not while the lease
-    /// has run out: what memory holds may be all that there is then.
+    /// Drops floors that are old, and with them the use of anything that was read before; looks at all floors.
+    /// Not while the lease has run out: what memory holds may be all that there is then.
     pub(super) fn prune(&self) {
         let now = Moment::now();
         if self.lease.holds(now)
